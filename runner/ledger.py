@@ -1,0 +1,163 @@
+"""What the database says is applied, loaded and refreshed. Only reads, but for the functions that write a row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+from psycopg.rows import class_row
+from psycopg.types.json import Jsonb
+
+from .project import Migration, SqlFile
+from .version import __version__
+from .warehouse import Connection
+
+#: Applies wait for each other by this lock, as does cdm.refresh.
+_LOCK: Final = "hashtextextended('clickmart.apply', 0)"
+
+_SCHEMA: Final = """
+create schema if not exists clickmart;
+comment on schema clickmart is 'What clickmart has applied here.';
+
+create table if not exists clickmart.migrations (
+    name text primary key,
+    checksum text not null,
+    applied_at timestamptz not null default clock_timestamp(),
+    version text not null
+);
+comment on table clickmart.migrations is 'One row per migration that was applied.';
+comment on column clickmart.migrations.checksum is 'SHA-256 of the file as it was applied.';
+comment on column clickmart.migrations.version is 'The version of clickmart that applied it.';
+
+create table if not exists clickmart.files (
+    path text primary key,
+    template_checksum text not null,
+    checksum text not null,
+    settings jsonb not null,
+    applied_at timestamptz not null default clock_timestamp(),
+    version text not null
+);
+comment on table clickmart.files is 'One row per SQL file, as it was last applied.';
+comment on column clickmart.files.template_checksum is 'SHA-256 of the template.';
+comment on column clickmart.files.checksum is 'SHA-256 of the rendered text.';
+comment on column clickmart.files.settings is 'The settings with which it was rendered.';
+comment on column clickmart.files.version is 'The version of clickmart that applied it.';
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class AppliedMigration:
+    """A row of clickmart.migrations."""
+
+    name: str
+    checksum: str
+    applied_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class AppliedFile:
+    """A row of clickmart.files."""
+
+    path: str
+    template_checksum: str
+    checksum: str
+    settings: Mapping[str, Any]
+    applied_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """A row of stage.loads, without its checksum; `refreshed_at` is None while the marts lack it."""
+
+    id: int
+    file_name: str
+    format: str
+    size: int
+    rows_loaded: int
+    rows_rejected: int
+    started_at: datetime
+    finished_at: datetime
+    status: str
+    refreshed_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """What stands in a database; empty is a database that clickmart has not touched."""
+
+    migrations: Mapping[str, AppliedMigration] = field(default_factory=dict)
+    files: Mapping[str, AppliedFile] = field(default_factory=dict)
+    new_loads: int = 0
+    new_rows: int = 0
+    last_loads: tuple[Load, ...] = ()
+
+
+def read_ledger(connection: Connection, last_loads: int = 0) -> Ledger:
+    """The ledger of the database, with the last `last_loads` loads, newest first."""
+    if not _exists(connection, "clickmart.files"):
+        return Ledger()
+    with connection.cursor(row_factory=class_row(AppliedMigration)) as cursor:
+        migrations = cursor.execute("select name, checksum, applied_at from clickmart.migrations").fetchall()
+    with connection.cursor(row_factory=class_row(AppliedFile)) as files_cursor:
+        files = files_cursor.execute(
+            "select path, template_checksum, checksum, settings, applied_at from clickmart.files"
+        ).fetchall()
+    ledger = Ledger({row.name: row for row in migrations}, {row.path: row for row in files})
+    if not _exists(connection, "stage.loads"):
+        return ledger
+    new = connection.execute(
+        "select count(*), coalesce(sum(rows_loaded), 0)::bigint from stage.loads "
+        "where status = 'loaded' and refreshed_at is null"
+    ).fetchone()
+    with connection.cursor(row_factory=class_row(Load)) as loads_cursor:
+        loads = loads_cursor.execute(
+            "select id, file_name, format, size, rows_loaded, rows_rejected, started_at, finished_at, status, "
+            "refreshed_at from stage.loads order by id desc limit %s",
+            (last_loads,),
+        ).fetchall()
+    count, rows = new or (0, 0)
+    return Ledger(ledger.migrations, ledger.files, int(str(count)), int(str(rows)), tuple(loads))
+
+
+def lock(connection: Connection, *, wait: bool) -> bool:
+    """Takes the lock that applies hold for their session; False where another has it and `wait` is not set."""
+    if wait:
+        connection.execute(f"select pg_advisory_lock({_LOCK})")
+        return True
+    row = connection.execute(f"select pg_try_advisory_lock({_LOCK})").fetchone()
+    return bool(row and row[0])
+
+
+def unlock(connection: Connection) -> None:
+    connection.execute(f"select pg_advisory_unlock({_LOCK})")
+
+
+def make_ledger(connection: Connection) -> None:
+    """Makes the ledger's tables where they are missing; to be called under the lock."""
+    if not _exists(connection, "clickmart.files"):
+        with connection.transaction():
+            connection.execute(_SCHEMA)
+
+
+def write_migration(connection: Connection, migration: Migration) -> None:
+    connection.execute(
+        "insert into clickmart.migrations (name, checksum, version) values (%s, %s, %s)",
+        (migration.name, migration.checksum, __version__),
+    )
+
+
+def write_file(connection: Connection, file: SqlFile, settings: Mapping[str, Any]) -> None:
+    connection.execute(
+        "insert into clickmart.files (path, template_checksum, checksum, settings, version) "
+        "values (%s, %s, %s, %s, %s) on conflict (path) do update set "
+        "template_checksum = excluded.template_checksum, checksum = excluded.checksum, "
+        "settings = excluded.settings, applied_at = excluded.applied_at, version = excluded.version",
+        (file.path, file.template_checksum, file.checksum, Jsonb(dict(settings)), __version__),
+    )
+
+
+def _exists(connection: Connection, relation: str) -> bool:
+    row = connection.execute("select to_regclass(%s) is not null", (relation,)).fetchone()
+    return bool(row and row[0])

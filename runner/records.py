@@ -1,0 +1,67 @@
+"""A record of a source: what every reader yields, and the text of what can't be stored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+
+#: A longer record ends the load: it is a quote or bracket that is never closed, and PostgreSQL could not hold its text.
+MAX_RECORD_BYTES: Final = 2**28
+
+MAX_UNKNOWN: Final = 1000
+
+
+class Record(NamedTuple):
+    """One record of a file: the texts of its fields, or the reason why there are none.
+
+    `line` is the line on which the record starts, from 1 (a CSV header's too); in Parquet the number of the row.
+    `raw` is the record as it stood, for `Source.raw_text` alone to make sense of.
+    `values` are in the order of `columns.NAMES`, None where a value is missing; None as a whole for a reject.
+    `reason` says why the record is a reject, else it is None.
+    """
+
+    line: int
+    raw: object
+    values: list[str | None] | None
+    reason: str | None
+
+
+class Reject(Exception):  # noqa: N818 - it is no error of the program: a record that turns out to be a reject
+    """Raised on the way to a record's values; its text is the reason."""
+
+
+class UnknownFields:
+    """Names of fields that stage.events lacks: in order of appearance, each once, no more than MAX_UNKNOWN."""
+
+    def __init__(self) -> None:
+        self._names: dict[str, None] = {}
+
+    @property
+    def names(self) -> list[str]:
+        return list(self._names)
+
+    def add(self, names: Iterable[str]) -> None:
+        for name in names:
+            if len(self._names) >= MAX_UNKNOWN:
+                return
+            self._names[_printable(name)] = None
+
+
+def text_of(raw: bytes) -> str:
+    """Bytes as text that PostgreSQL can store: those that are no UTF-8, and NUL, become `\\xNN`."""
+    return raw.decode("utf-8", "backslashreplace").replace("\0", "\\x00")
+
+
+def has_surrogates(text: str) -> bool:
+    """Whether some of the text can't be written as UTF-8."""
+    if text.isascii():
+        return False
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
+def _printable(name: str) -> str:
+    return text_of(name.encode("utf-8", "backslashreplace"))

@@ -1,0 +1,175 @@
+"""Jinja templates of a project's SQL, and from where in them each character of the rendered text comes."""
+
+from __future__ import annotations
+
+import bisect
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from traceback import walk_tb
+from typing import Any, Final
+
+import jinja2
+from jinja2.ext import Extension
+from jinja2.lexer import Token, TokenStream
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from .errors import ProjectError
+from .settings import Settings
+
+# Private-use characters that frame "template:offset" in a rendering made only to be mapped.
+_OPEN: Final = "\U000f7f01"
+_CLOSE: Final = "\U000f7f02"
+_MARK: Final = re.compile(f"{_OPEN}([0-9]+):([0-9]+):([0-9]+){_CLOSE}")
+_DOLLAR_QUOTE: Final = re.compile(r"\$\w*\$")
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A place in a project's file: `line` and `column` from 1, `text` the line itself."""
+
+    file: str
+    line: int
+    column: int
+    text: str
+
+    @classmethod
+    def of(cls, file: str, text: str, offset: int) -> Position:
+        """The place of the character `offset`, from 0, of a file's text."""
+        start = text.rfind("\n", 0, offset) + 1
+        end = text.find("\n", offset)
+        line = text[start : end if end >= 0 else len(text)]
+        return cls(file, text.count("\n", 0, start) + 1, offset - start + 1, line)
+
+
+def literal(value: object) -> str:
+    """A value as an SQL text literal, also safe within a dollar-quoted body."""
+    text = str(value).replace("'", "''")
+    if _DOLLAR_QUOTE.search(text):
+        return "E'" + text.replace("\\", "\\\\").replace("$", "\\u0024") + "'"
+    return f"'{text}'"
+
+
+class Templates:
+    """The templates below a project's folder `sql/`, rendered with its settings.
+
+    They run in Jinja's sandbox and an unknown name is an error; names of templates are paths from `sql/`.
+    """
+
+    def __init__(self, sql_folder: Path, settings: Settings) -> None:
+        self._folder = sql_folder
+        self._settings = settings
+        self._environment = self._new_environment()
+
+    def render(self, name: str) -> str:
+        """The template's text with the settings put in. Raises ProjectError with the template's own line."""
+        return self._render(self._environment, name)
+
+    def locate(self, name: str, offset: int) -> Position | None:
+        """From where the character `offset`, from 0, of the rendered text comes: a line of the template, or of one
+        that it imports. None where that can't be told, as when a template counts the characters it makes."""
+        environment = self._new_environment()
+        marks = _Marks(environment)
+        environment.extensions[_Marks.identifier] = marks
+        plain = self.render(name)
+        try:
+            marked = self._render(environment, name)
+        except ProjectError:
+            return None
+        spans: list[tuple[int, int, int, int]] = []
+        length = read = 0
+        for match in _MARK.finditer(marked):
+            length += match.start() - read
+            read = match.end()
+            spans.append((length, *map(int, match.groups())))
+        if _MARK.sub("", marked) != plain or not spans or offset < spans[0][0]:
+            return None
+        start, template, source_offset, source_length = spans[
+            bisect.bisect_right(spans, offset, key=lambda span: span[0]) - 1
+        ]
+        # What lies behind the span's own text came from the expression that follows it in the template.
+        source_offset += min(offset - start, source_length)
+        template_name = marks.names[template]
+        return Position.of(file_name(template_name), marks.sources[template_name], source_offset)
+
+    def _new_environment(self) -> jinja2.Environment:
+        environment = ImmutableSandboxedEnvironment(
+            loader=jinja2.FileSystemLoader(self._folder),
+            undefined=jinja2.StrictUndefined,
+            autoescape=False,
+            keep_trailing_newline=True,
+            cache_size=0,
+        )
+        environment.filters["literal"] = literal
+        # Visible to imported macros too, which get no context of their own.
+        environment.globals = {"settings": self._settings.as_dict(), "range": range}
+        return environment
+
+    def _render(self, environment: jinja2.Environment, name: str) -> str:
+        try:
+            return environment.get_template(name).render()
+        except jinja2.TemplateNotFound as error:
+            raise ProjectError(f"{file_name(name)}: no template {error.name!r} in sql/") from None
+        except jinja2.TemplateSyntaxError as error:
+            where = f"{file_name(error.name or name)}:{error.lineno}"
+            raise ProjectError(f"{where}: {error.message}") from None
+        except UnicodeDecodeError as error:
+            raise ProjectError(f"{file_name(name)}: not UTF-8 text ({error.reason} at byte {error.start})") from None
+        except Exception as error:  # a template may fail in any way that Python can
+            raise ProjectError(f"{self._place_of(error, name)}: {error or type(error).__name__}") from None
+
+    def _place_of(self, error: BaseException, name: str) -> str:
+        """File and line of the innermost template in the error's traceback."""
+        place = file_name(name)
+        for frame, line in walk_tb(error.__traceback__):
+            path = Path(frame.f_code.co_filename)
+            if path.is_relative_to(self._folder):
+                place = f"{file_name(path.relative_to(self._folder).as_posix())}:{line}"
+        return place
+
+
+def file_name(template: str) -> str:
+    """A template's path from the project folder."""
+    return str(PurePosixPath("sql") / template)
+
+
+class _Marks(Extension):
+    """Puts a mark before each line of a template's own text, so that a rendering tells where its characters stood."""
+
+    def __init__(self, environment: jinja2.Environment) -> None:
+        super().__init__(environment)
+        self.names: list[str] = []
+        self.sources: dict[str, str] = {}
+
+    def preprocess(self, source: str, name: str | None, filename: str | None = None) -> str:
+        normalized = re.sub("\r\n|\r", "\n", source)
+        self.names.append(name or "")
+        self.sources[name or ""] = normalized
+        return normalized
+
+    def filter_stream(self, stream: TokenStream) -> Iterator[Token]:
+        name = stream.name or ""
+        template = len(self.names) - 1
+        offsets = self._data_offsets(self.sources[name], name)
+        for token in stream:
+            if token.type == "data":
+                yield Token(token.lineno, "data", "".join(_marked(token.value, template, next(offsets))))
+            else:
+                yield token
+
+    def _data_offsets(self, source: str, name: str) -> Iterator[int]:
+        """Where each data token of the source starts: the lexer yields the whole source, but for stripped blanks."""
+        offset = 0
+        for _, kind, text in self.environment.lexer.tokeniter(source, name):
+            while not source.startswith(text, offset):
+                offset += 1
+            if kind == "data":
+                yield offset
+            offset += len(text)
+
+
+def _marked(text: str, template: int, offset: int) -> Iterable[str]:
+    for line in text.splitlines(keepends=True):
+        yield f"{_OPEN}{template}:{offset}:{len(line)}{_CLOSE}{line}"
+        offset += len(line)

@@ -1,0 +1,68 @@
+-- cdm.refresh: takes the new loads into the marts, in one transaction, in the order in which the marts build on one
+-- another. Reads stage.loads. It costs by the new loads and the views around them, unless something is to be rebuilt.
+
+create or replace function cdm.refresh("full" boolean default false)
+returns table (count_loads bigint, count_rows bigint, is_rebuilt boolean)
+language plpgsql
+set client_min_messages = warning as $$
+declare
+    new_loads bigint [];
+    rebuild record;
+begin
+    -- One refresh at a time; readers and loads go on.
+    perform pg_advisory_xact_lock(hashtextextended('clickmart.apply', 0));
+
+    select
+        array_agg(id order by id),
+        count(*),
+        coalesce(sum(rows_loaded), 0)
+    into new_loads, count_loads, count_rows
+    from stage.loads
+    where status = 'loaded' and refreshed_at is null;
+
+    -- Where what is new outweighs what stands, a rebuild is the cheaper way to the same marts.
+    if count_rows > 100000 then
+        select count_rows > coalesce(sum(loads.rows_loaded), 0)
+        into is_rebuilt
+        from stage.loads
+        where loads.refreshed_at is not null;
+    end if;
+
+    select
+        state.page_views or "full" or coalesce(is_rebuilt, false) as page_views,
+        state.purchases or "full" or coalesce(is_rebuilt, false) as purchases
+    into rebuild
+    from cdm.rebuild as state;
+
+    is_rebuilt := rebuild.page_views or rebuild.purchases;
+    if count_loads > 0 or is_rebuilt then
+        drop view if exists pg_temp.changed_views;
+        drop table if exists
+        pg_temp.new_views, pg_temp.known_views, pg_temp.superseded_views, pg_temp.source_changes,
+        pg_temp.changed_user_sources, pg_temp.standing_purchases, pg_temp.computed_purchases,
+        pg_temp.touched_instants, pg_temp.touched_paths, pg_temp.path_views, pg_temp.changed_purchases;
+
+        perform stage.refresh_page_views(coalesce(new_loads, '{}'), rebuild.page_views);
+        perform stage.refresh_user_sources(rebuild.page_views);
+        perform cdm.refresh_purchases(rebuild.purchases);
+        perform cdm.refresh_events_hours(rebuild.page_views);
+        perform cdm.refresh_products_hours(rebuild.purchases);
+        perform cdm.refresh_sources(rebuild.purchases);
+        perform cdm.refresh_top_pages(rebuild.purchases);
+
+        update stage.loads set refreshed_at = clock_timestamp() where id = any (new_loads);
+        update cdm.rebuild set page_views = false, purchases = false where page_views or purchases;
+        drop view pg_temp.changed_views;
+    end if;
+    return next;
+end
+$$;
+
+comment on schema cdm is 'The marts: what people read. Each refresh of them becomes visible as a whole.';
+comment on function cdm.refresh(boolean) is
+'Takes the new loads into the marts, or builds all anew; says how many loads and rows were new.';
+comment on table cdm.rebuild is 'One row: what the next refresh must build anew, since its definition has changed.';
+comment on column cdm.rebuild.page_views is 'All, from the page views on.';
+comment on column cdm.rebuild.purchases is 'The purchases and what is counted from them.';
+comment on function cdm.request_rebuild(text) is
+'Has the next refresh build anew what stands from page_views or from purchases on.';

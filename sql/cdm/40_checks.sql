@@ -1,0 +1,145 @@
+{% set columns = "user_id, first_product_at, first_cart_at, paid_at, confirmed_at, count_products, page_urls, referer_url, utm_campaign" -%}
+-- One view a check: its rows are the failures. `clickmart check` runs every view of the schema checks.
+-- They compute anew what the refreshes have kept up to date, each mart from the table below it.
+
+create or replace view checks.events_hours as
+with expected as (
+    select date_trunc('hour', viewed_at) as hour_timestamp, page_type as event_type, count(*) as count_events
+    from stage.page_views
+    group by 1, 2
+)
+select
+    hour_timestamp,
+    event_type,
+    marts.count_events,
+    expected.count_events as expected_events
+from expected
+full join cdm.events_hours as marts using (hour_timestamp, event_type)
+where marts.count_events is distinct from expected.count_events;
+
+comment on view checks.events_hours is 'Every hour''s events are the page views of that hour and type.';
+
+create or replace view checks.purchases as
+(
+    select 'missing' as problem, computed.* from (
+        select {{ columns }} from cdm.computed_purchases
+        except
+        select {{ columns }} from cdm.purchases
+    ) as computed
+)
+union all
+(
+    select 'not a purchase' as problem, standing.* from (
+        select {{ columns }} from cdm.purchases
+        except
+        select {{ columns }} from cdm.computed_purchases
+    ) as standing
+);
+
+comment on view checks.purchases is 'cdm.purchases holds the purchases that the page views make, and no other.';
+
+create or replace view checks.products_hours as
+with expected as (
+    select date_trunc('hour', confirmed_at) as hour_timestamp, sum(count_products) as count_products
+    from cdm.purchases
+    group by 1
+)
+select
+    hour_timestamp,
+    marts.count_products,
+    expected.count_products as expected_products
+from expected
+full join cdm.products_hours as marts using (hour_timestamp)
+where marts.count_products is distinct from expected.count_products;
+
+comment on view checks.products_hours is 'Every hour''s products are those of the purchases confirmed in it.';
+
+create or replace view checks.page_totals as
+with expected as (
+    select pages.page_url, count(*) as count_purchases
+    from cdm.purchases
+    cross join lateral (select distinct unnest(purchases.page_urls) as page_url) as pages
+    group by pages.page_url
+)
+select
+    page_url,
+    marts.count_purchases,
+    expected.count_purchases as expected_purchases
+from expected
+full join cdm.page_totals as marts using (page_url)
+where marts.count_purchases is distinct from expected.count_purchases;
+
+comment on view checks.page_totals is 'Every page''s purchases are those with a product added from it.';
+
+create or replace view checks.sources as
+with users as (
+    select
+        coalesce(referer_url, '(direct)') as referer_url,
+        coalesce(utm_campaign, '(none)') as utm_campaign,
+        count(distinct user_id) as count_users
+    from stage.page_views
+    where user_id is not null
+    group by 1, 2
+),
+purchases as (
+    select referer_url, utm_campaign, count(*) as count_purchases
+    from cdm.purchases
+    group by 1, 2
+)
+select
+    referer_url,
+    utm_campaign,
+    marts.count_users,
+    users.count_users as expected_users,
+    marts.count_purchases,
+    coalesce(purchases.count_purchases, 0) as expected_purchases
+from users
+full join purchases using (referer_url, utm_campaign)
+full join cdm.sources as marts using (referer_url, utm_campaign)
+where
+    marts.count_users is distinct from users.count_users
+    or marts.count_purchases is distinct from coalesce(purchases.count_purchases, 0);
+
+comment on view checks.sources is 'Every source''s users and purchases are those of the page views and purchases.';
+
+create or replace view checks.shares as
+select sum(share_users) as sum_of_shares
+from cdm.sources
+having abs(sum(share_users) - 1) > 1e-9;
+
+comment on view checks.shares is 'The shares of all sources are 1 together.';
+
+create or replace view checks.deliveries as
+select user_id, viewed_at, event_id, count(*) as count_rows
+from stage.page_views
+where event_id is not null
+group by user_id, viewed_at, event_id
+having count(*) > 1;
+
+comment on view checks.deliveries is 'A page view that was delivered twice stands in stage.page_views once.';
+
+create or replace view checks.loads as
+with events as (
+    select batch_id as id, count(*) as count_rows from stage.events group by batch_id
+),
+rejects as (
+    select batch_id as id, count(*) as count_rows from stage.events_rejected group by batch_id
+)
+select
+    id,
+    loads.file_name,
+    loads.status,
+    loads.rows_loaded,
+    coalesce(events.count_rows, 0) as rows_found,
+    loads.rows_rejected,
+    coalesce(rejects.count_rows, 0) as rejects_found
+from stage.loads
+full join events using (id)
+full join rejects using (id)
+where
+    coalesce(events.count_rows, 0) is distinct from loads.rows_loaded
+    or coalesce(rejects.count_rows, 0) is distinct from loads.rows_rejected;
+
+comment on view checks.loads is 'Every load has the rows and the rejects that it says it has, and no row is without a load.';
+
+comment on schema checks is 'One view a check: its rows are the failures.';
