@@ -14,7 +14,7 @@ hundred) of the records, and no record has two of these faults:
 - doubled: delivered a second time, later in the same file or in the next; these come on top of --events;
 - broken: cannot be stored (in turn, JSON lines: cut, port, latitude, nul, surrogate, array; CSV: port, latitude,
   fields; Parquet: none);
-- odd times: the same instant written otherwise (T, Z, +03:00, no fraction), now and then a text that is no timestamp.
+- odd times: in turn T and Z, the same instant at +03:00, T and whole seconds, and a text that is no timestamp.
 
 The counts by kind are printed as JSON on stdout. The same options give the same text on every machine with Python 3.11
 or later (compressed bytes depend on the zlib at hand), and the same events whatever the format and the faults. Memory
@@ -45,7 +45,8 @@ from typing import IO, Any, cast
 SITE = "http://shop.example.com"
 DAY = 86_400_000_000  # microseconds, as all times here
 LINGER = 1 << 25  # an event arrives up to 33 s after its time, so that neighbours stand in no strict order
-SLICE_EVENTS = 20_000
+SLICE_EVENTS = 10_000  # as many are made, sorted and written at once
+KEPT_USERS = 50_000  # as many are kept at hand
 SLOTS = 64  # weights add up to this, so that six random bits choose by them
 
 PAGE_COLUMNS = ("event_type", "page_url", "page_url_path")
@@ -84,7 +85,7 @@ COLUMNS = ("event_id", "event_timestamp", *PAGE_COLUMNS, *SOURCE_COLUMNS, *USER_
 WAYS = {
     "enter": {"home": 34, "product": 15, "blog": 5, "help": 2, "search": 3, "cart": 3, "payment": 1, "account": 1},
     "home": {"product": 40, "search": 5, "blog": 4, "home": 3, "help": 1, "cart": 2, "account": 1, "leave": 8},
-    "product": {"product": 18, "cart": 20, "home": 6, "help": 2, "search": 2, "leave": 16},
+    "product": {"product": 19, "cart": 15, "home": 7, "help": 2, "search": 3, "leave": 18},
     "cart": {"payment": 30, "product": 15, "cart": 2, "home": 3, "account": 1, "leave": 13},
     "payment": {"confirmation": 42, "payment": 5, "cart": 4, "help": 2, "leave": 11},
     "confirmation": {"home": 8, "product": 8, "account": 4, "confirmation": 1, "payment": 1, "leave": 42},
@@ -218,9 +219,7 @@ class Settings:
         return max(-(-24 * self.days // self.files), -(-self.events // (self.files * SLICE_EVENTS)))
 
 
-SAMPLE = Settings(
-    events=8_800, users=400, days=7, files=7, late=0.003, doubled=0.003, broken=0.0034, odd_times=0.003, seed=2
-)
+SAMPLE = Settings(events=8_800, users=400, days=7, files=7, late=0.003, doubled=0.003, broken=0.0034, odd_times=0.003)
 
 
 # What a row looks like
@@ -475,7 +474,7 @@ def visits(settings: Settings, form: Form) -> Iterator[list[Event]]:
     ways = {section: slots(weights) for section, weights in WAYS.items()}
     pages = {section: [form.page(page_values(path)) for path in slots(weights)] for section, weights in PAGES.items()}
     sources = [form.source(values) for ad in range(1, 6) for values in source_values(ad)]
-    user = functools.lru_cache(maxsize=SLICE_EVENTS)(lambda number: form.user(user_values(settings.seed, number)))
+    user = functools.lru_cache(maxsize=KEPT_USERS)(lambda number: form.user(user_values(settings.seed, number)))
     days = [str(settings.start + timedelta(days=day)) for day in range(settings.days)]
     clock = [f"{s // 3600:02d}:{s // 60 % 60:02d}:{s % 60:02d}" for s in range(86_400)]
 
@@ -528,7 +527,7 @@ def visits(settings: Settings, form: Form) -> Iterator[list[Event]]:
 
 
 def odd_time(kind: str, text: str, turn: int) -> str:
-    """The timestamp written in another way, its instant the same, or no timestamp at all."""
+    """The timestamp written in another way, or no timestamp at all."""
     if kind == "no_timestamp":
         return NO_TIMESTAMPS[turn % len(NO_TIMESTAMPS)]
     if kind == "offset":
@@ -606,6 +605,8 @@ def targets(out: Path, form_name: str | None, settings: Settings) -> tuple[str, 
     suffix = re.search(rf"\.({'|'.join(FORMS)})(\.gz)?$", out.name)
     if suffix and form_name not in (None, suffix[1]):
         raise ValueError(f"{out}: the suffix says {suffix[1]}, the option --format {form_name}")
+    if not suffix and out.suffix and not out.is_dir():
+        raise ValueError(f"{out}: no such format; {', '.join(FORMS)}, each also .gz")
     if suffix and settings.files == 1:
         return suffix[1], [out]
     form_name = suffix[1] if suffix else form_name or "jsonl"
@@ -626,7 +627,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--format", choices=FORMS, help="default by OUT's suffix, else jsonl")
     parser.argument_default = argparse.SUPPRESS
     for name, unit, text in (
-        ("events", int, "how many"),
+        ("events", int, "how many; doubled ones come on top"),
         ("users", int, "among how many users"),
         ("days", int, "over how many days"),
         ("seed", int, "another seed, other events"),
@@ -638,7 +639,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         ("odd-times", float, "share with unusual timestamps or none"),
     ):
         default = Settings.__dataclass_fields__[name.replace("-", "_")].default
-        parser.add_argument(f"--{name}", type=unit, metavar=name[0].upper(), help=f"{text} ({default})")
+        metavar = {"start": "YYYY-MM-DD"}.get(name, "P" if unit is float else name[0].upper())
+        parser.add_argument(f"--{name}", type=unit, metavar=metavar, help=f"{text} ({default})")
     given = vars(parser.parse_args(argv))
     out, sample, form_name = (given.pop(name) for name in ("out", "sample", "format"))
     if (out is None) == (sample is None):

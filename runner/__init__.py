@@ -1,5 +1,41 @@
-"""clickmart: files of page events in, exact clickstream marts out, in PostgreSQL."""
+"""clickmart: files of page events in, exact clickstream marts out, in PostgreSQL.
 
+Each command is a function here, and is imported when it is first used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .errors import ClickmartError, LoadError, ProjectError, SqlError, UsageError, WarehouseError
 from .version import __version__
 
-__all__ = ["__version__"]
+if TYPE_CHECKING:
+    from .api import apply, check, demo, init, load, psql, render, status, stop
+
+__all__ = [
+    "ClickmartError",
+    "LoadError",
+    "ProjectError",
+    "SqlError",
+    "UsageError",
+    "WarehouseError",
+    "__version__",
+    "apply",
+    "check",
+    "demo",
+    "init",
+    "load",
+    "psql",
+    "render",
+    "status",
+    "stop",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        from . import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

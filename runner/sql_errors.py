@@ -14,7 +14,9 @@ from .templates import Position
 _IN_FUNCTION: Final = re.compile(r"PL/pgSQL function (?P<name>[\w.\"]+)\(.*?\) line (?P<line>\d+) at ")
 
 
-def sql_error(error: psycopg.Error, project: Project, path: str | None, text: str = "", offset: int = 0) -> ClickmartError:
+def sql_error(
+    error: psycopg.Error, project: Project, path: str | None, text: str = "", offset: int = 0
+) -> ClickmartError:
     """The error for a person. `path` is the file whose `text` was sent, `offset` where in the file that text starts;
     `path` is None for a statement of clickmart's own, such as the refresh."""
     diagnosis = error.diag
@@ -78,7 +80,8 @@ def _in_files(project: Project, path: str | None, query: str, offset: int) -> Po
 
 def _in_function(project: Project, function: str, line: int) -> Position | None:
     """Line `line` of a function's body; the first line is the one with the opening dollar quote."""
-    created = re.compile(rf"\b(?:function|procedure)\s+{re.escape(function)}\s*\(.*?\$(\w*)\$", re.IGNORECASE | re.DOTALL)
+    head = rf"\b(?:function|procedure)\s+{re.escape(function)}\s*\(.*?\$\w*\$"
+    created = re.compile(head, re.IGNORECASE | re.DOTALL)
     for name, text in _texts(project, None):
         if match := created.search(text):
             start = match.end()

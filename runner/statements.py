@@ -47,7 +47,7 @@ def split_statements(text: str) -> Iterator[Statement]:
         if kind == "block":
             position = _end_of_comment(text, position)
             continue
-        if kind == "mark" and token == ";" and not brackets and not blocks:
+        if kind == "mark" and token == ";" and not brackets and not blocks:  # noqa: S105
             if first:
                 yield Statement(first.start(), text[first.start() : match.start()], first[0].lower())
             start, first, previous_word = position, None, ""

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from traceback import walk_tb
-from typing import Any, Final
+from typing import Final
 
 import jinja2
 from jinja2.ext import Extension
@@ -82,7 +82,7 @@ class Templates:
         for match in _MARK.finditer(marked):
             length += match.start() - read
             read = match.end()
-            spans.append((length, *map(int, match.groups())))
+            spans.append((length, int(match[1]), int(match[2]), int(match[3])))
         if _MARK.sub("", marked) != plain or not spans or offset < spans[0][0]:
             return None
         start, template, source_offset, source_length = spans[

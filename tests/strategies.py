@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 
 from hypothesis import strategies as st
 from oracle import parse_timestamp, user_of
@@ -118,6 +119,7 @@ PAGE_URLS = [
 REFERERS = ["www.google.com", "www.Google.com", "яндекс.рф", "(direct)", "(none)", "", None]
 CAMPAIGNS = ["campaign_1", "Campaign_1", "акция", "(none)", "(direct)", "", None]
 EVENT_IDS = [None, "e1", "e2", "E1", "é", ""]
+EVENT_ID = st.fixed_dictionaries({}, optional={"event_id": st.sampled_from(EVENT_IDS)})
 
 # What the marts see of an event besides its delivery: its user, instant and event_id.
 CONTENT = ("page_url_path", "page_url", "referer_url", "utm_campaign")
@@ -145,9 +147,7 @@ def events(draw: st.DrawFn, equal_deliveries: bool = True, max_parts: int = 6) -
     `equal_deliveries` all such rows are equal in what the marts see, so any order gives the same marts; without, only
     the order drawn does.
     """
-    parts = draw(
-        st.lists(st.one_of(journeys(), journeys(), single_events().map(lambda event: [event])), max_size=max_parts)
-    )
+    parts = draw(st.lists(st.one_of(journeys(), journeys(), st.lists(single_events(), max_size=2)), max_size=max_parts))
     rows = [event for part in parts for event in part]
     if rows:
         for again in draw(st.lists(st.sampled_from(rows), max_size=3)):
@@ -159,9 +159,7 @@ def events(draw: st.DrawFn, equal_deliveries: bool = True, max_parts: int = 6) -
 @st.composite
 def single_events(draw: st.DrawFn) -> Event:
     """One event of anybody, anywhere, at any time; a few of them are no page views."""
-    near, other = timestamps(INSTANTS), st.sampled_from([*NO_TIMESTAMPS, *FAR_TIMESTAMPS])
-    timestamp = draw(st.one_of(near, near, near, near, other))
-    return draw(events_at(timestamp, draw(st.sampled_from(list(USERS))), draw(st.sampled_from(list(PAGES)))))
+    return event(draw, draw(any_timestamps()), draw(st.sampled_from(list(USERS))), draw(st.sampled_from(list(PAGES))))
 
 
 @st.composite
@@ -171,26 +169,26 @@ def journeys(draw: st.DrawFn) -> list[Event]:
     steps = draw(st.sampled_from(JOURNEYS))
     span = draw(st.sampled_from(SPANS))
     instants = sorted(draw(st.sampled_from(span)) for _ in steps)
-    return [draw(events_at(draw(timestamps([at])), user, step)) for at, step in zip(instants, steps, strict=True)]
+    return [event(draw, draw(timestamps(at)), user, step) for at, step in zip(instants, steps, strict=True)]
 
 
-@st.composite
-def events_at(draw: st.DrawFn, timestamp: str | None, user: str, step: str) -> Event:
+def event(draw: st.DrawFn, timestamp: str | None, user: str, step: str) -> Event:
     """An event with that event_timestamp by one of USERS on one of the PAGES of a step."""
     domain_id, custom_id = draw(st.sampled_from(USERS[user]))
     return {
         "event_timestamp": timestamp,
         "user_domain_id": domain_id,
         "user_custom_id": custom_id,
-        **draw(st.fixed_dictionaries({}, optional={"event_id": st.sampled_from(EVENT_IDS)})),
-        **draw(contents([step])),
+        **draw(EVENT_ID),
+        **draw(contents(step)),
     }
 
 
-def contents(steps: Iterable[str] = tuple(PAGES)) -> st.SearchStrategy[Event]:
-    """The columns of CONTENT, some absent, with a page of one of the steps."""
+@cache  # as the other strategies that are drawn from again and again: to build one takes longer than to draw
+def contents(*steps: str) -> st.SearchStrategy[Event]:
+    """The columns of CONTENT, some absent, with a page of one of the steps, or of any where none is named."""
     return st.fixed_dictionaries(
-        {"page_url_path": st.sampled_from([page for step in steps for page in PAGES[step]])},
+        {"page_url_path": st.sampled_from([page for step in steps or PAGES for page in PAGES[step]])},
         optional={
             "page_url": st.sampled_from(PAGE_URLS),
             "referer_url": st.sampled_from(REFERERS),
@@ -199,11 +197,17 @@ def contents(steps: Iterable[str] = tuple(PAGES)) -> st.SearchStrategy[Event]:
     )
 
 
-def timestamps(instants: Iterable[datetime]) -> st.SearchStrategy[str]:
-    """Spellings of one of the instants, the source's own one in half of the cases."""
-    return st.sampled_from(list(instants)).flatmap(
-        lambda at: st.one_of(st.just(spellings(at)[0]), st.sampled_from(spellings(at)))
-    )
+@cache
+def any_timestamps() -> st.SearchStrategy[str | None]:
+    """Mostly spellings of INSTANTS, else a timestamp far from them or none."""
+    near = st.sampled_from(INSTANTS).flatmap(timestamps)
+    return st.one_of(near, near, near, near, st.sampled_from([*NO_TIMESTAMPS, *FAR_TIMESTAMPS]))
+
+
+@cache
+def timestamps(at: datetime) -> st.SearchStrategy[str]:
+    """Spellings of the instant, the source's own one in half of the cases."""
+    return st.one_of(st.just(spellings(at)[0]), st.sampled_from(spellings(at)))
 
 
 def spellings(at: datetime) -> list[str]:
@@ -254,15 +258,18 @@ class Cut:
 
 @st.composite
 def cuts(draw: st.DrawFn, rows: list[Event], shuffled: bool = True) -> Cut:
-    """The events in files, cut at random, shuffled over and within the files unless their order is to stay."""
+    """The events in two to six files, shuffled over and within them unless their order is to stay.
+
+    There are fewer files where there are too few events, or where two would have been the same.
+    """
     rows = draw(st.permutations(rows)) if shuffled else list(rows)
     inner = range(1, len(rows))
-    ends = [*sorted(draw(st.sets(st.sampled_from(inner))) if inner else ()), len(rows)]
+    ends = [*sorted(draw(st.sets(st.sampled_from(inner), min_size=1, max_size=5)) if inner else ()), len(rows)]
     files = [rows[start:end] for start, end in zip([0, *ends], ends, strict=False) if rows]
     # A file with the content of an earlier one would not be loaded: it is joined to the one before it.
     while (twin := next((i for i, file in enumerate(files) if said(file) in map(said, files[:i])), None)) is not None:
         files[twin - 1 : twin + 1] = [files[twin - 1] + files[twin]]
-    return Cut(files, frozenset(draw(st.sets(st.sampled_from(range(len(files))))) if files else ()))
+    return Cut(files, frozenset(i for i in range(len(files)) if draw(st.booleans())))
 
 
 def said(file: Iterable[Event]) -> list[Event]:

@@ -1,0 +1,5 @@
+"""`python -m clickmart`."""
+
+from .cli import main
+
+main(prog_name="clickmart")

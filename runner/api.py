@@ -1,0 +1,184 @@
+"""Each command as a function: it returns what the command prints. Errors are ClickmartError (see errors.py).
+
+`dsn` is where the warehouse is; None looks at CLICKMART_DSN, at libpq's variables, and else takes the embedded server
+of the current folder. `project` is a project folder; None is the built-in one.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from . import applying
+from .applying import ApplyReport
+from .checks import CheckReport, run_checks
+from .embedded import EmbeddedServer
+from .errors import ProjectError, UsageError, WarehouseError
+from .html_report import write_report
+from .loading import LoadReport, load_files
+from .marts import MARTS, Mart, read_mart
+from .project import Project, init_project, read_project
+from .readers import find_files
+from .state import StatusReport, read_status
+from .warehouse import EMBEDDED_FOLDER, find_warehouse, libpq_environment
+
+PathLike = str | os.PathLike[str]
+
+REPORT_FILE: Final = "report.html"
+_DEMO_ROWS: Final = 12
+
+
+@dataclass(frozen=True, slots=True)
+class DemoReport:
+    """What the demo did and the first rows of each mart; `report` is the HTML file that it wrote."""
+
+    load: LoadReport
+    apply: ApplyReport
+    marts: tuple[Mart, ...]
+    report: Path
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "load": self.load.as_dict(),
+            "apply": self.apply.as_dict(),
+            "marts": {mart.name: mart.count_rows for mart in self.marts},
+            "report": str(self.report),
+        }
+
+    def __str__(self) -> str:
+        loaded = f"sample: {self.load.rows_loaded:,} events, {self.load.rows_rejected:,} broken records set aside"
+        if not self.load.rows_loaded:
+            loaded = "sample: loaded already"
+        marts = "\n\n".join(str(mart) for mart in self.marts)
+        return f"{loaded}\n\n{marts}\n\n{self.report.name} shows them as a page; `clickmart psql` asks them anything"
+
+
+def load(
+    *paths: PathLike | Iterable[PathLike],
+    dsn: str | None = None,
+    max_rejects: int | None = None,
+    jobs: int = 1,
+    project: PathLike | None = None,
+) -> LoadReport:
+    """Loads files, folders and globs ("-" is standard input) into stage.events, each file once.
+
+    `max_rejects`: a file with more rejects fails; None is any number. `jobs`: how many files at a time. A file that
+    fails is in the report. Raises LoadError where a path names nothing to load.
+    """
+    if jobs < 1:
+        raise UsageError(f"jobs must be 1 or more, found {jobs}")
+    if max_rejects is not None and max_rejects < 0:
+        raise UsageError(f"max_rejects must be 0 or more, found {max_rejects}")
+    flat: list[PathLike] = []
+    for path in paths:
+        flat += [path] if isinstance(path, (str, os.PathLike)) else list(path)
+    files = find_files(flat)
+    warehouse = find_warehouse(dsn)
+    applying.apply_migrations(warehouse, _project(project))
+    return load_files(warehouse, files, max_rejects=max_rejects, jobs=jobs)
+
+
+def apply(
+    *, dsn: str | None = None, project: PathLike | None = None, plan: bool = False, full: bool = False
+) -> ApplyReport:
+    """Applies pending migrations and changed SQL files, and takes new loads into the marts.
+
+    `plan` changes nothing and says what would run; `full` builds all marts anew.
+    """
+    run = applying.plan if plan else applying.apply
+    return run(find_warehouse(dsn), _project(project), full=full)
+
+
+def status(*, dsn: str | None = None, project: PathLike | None = None) -> StatusReport:
+    """What is applied, pending and drifted, and the last loads. Only reads."""
+    return read_status(find_warehouse(dsn), _project(project))
+
+
+def render(name: str | None = None, *, project: PathLike | None = None) -> str:
+    """The SQL of the project's templates, or of the one file or migration that `name` means, ready for psql.
+
+    `name` is a path in the project, a file's name, or that without `.sql`.
+    """
+    found = _project(project)
+    if name is None:
+        # A file may leave out its last semicolon; then the next file needs it.
+        return "".join(f.text if f.text.endswith(";\n") else f"{f.text}\n;\n" for f in found.files)
+    texts = {migration.path: migration.text for migration in found.migrations}
+    texts |= {file.path: file.text for file in found.files}
+    matches = [
+        path for path in texts if name in (path, path.removeprefix("sql/"), Path(path).name, Path(path).stem)
+    ]
+    if len(matches) != 1:
+        found_of = f"means {' and '.join(matches)}" if matches else "names no SQL file of the project"
+        raise UsageError(f"{name!r} {found_of}; there are {', '.join(texts)}")
+    return texts[matches[0]]
+
+
+def check(*, dsn: str | None = None, project: PathLike | None = None) -> CheckReport:
+    """Runs the data checks. Raises ProjectError where nothing was applied yet."""
+    warehouse = find_warehouse(dsn)
+    if not warehouse.exists:
+        raise ProjectError(f"no warehouse in {Path.cwd() / EMBEDDED_FOLDER}; run `clickmart apply`")
+    with warehouse.connect() as connection:
+        return run_checks(connection, _project(project))
+
+
+def init(folder: PathLike) -> Path:
+    """Copies the built-in project to `folder`, to be changed. Raises ProjectError where the folder is not empty."""
+    return init_project(os.fspath(folder))
+
+
+def stop(folder: PathLike | None = None) -> bool:
+    """Stops the embedded server of `folder` (None is the current one); False where none ran."""
+    return EmbeddedServer(home=Path(folder or Path.cwd()).absolute() / EMBEDDED_FOLDER).stop()
+
+
+def psql(*arguments: str, dsn: str | None = None) -> int:
+    """Runs psql on the warehouse with these arguments and returns its exit code.
+
+    It is the machine's psql, or where there is none the one that comes with the embedded server.
+    """
+    warehouse = find_warehouse(dsn)
+    if not (program := shutil.which("psql")):
+        program = str((warehouse.embedded or EmbeddedServer(home=Path(EMBEDDED_FOLDER))).psql())
+    environment = os.environ | libpq_environment(warehouse.start())
+    # Ctrl-C is for psql, which ends a query by it and not itself.
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        return subprocess.call([program, *arguments], env=environment)  # noqa: S603
+    except OSError as error:
+        raise WarehouseError(f"{program}: can't be run: {error.strerror}") from None
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def demo(*, dsn: str | None = None) -> DemoReport:
+    """From nothing to marts: loads the bundled sample, applies, and writes report.html to the current folder.
+
+    Raises ProjectError in a warehouse that holds other data, with which the sample would mix.
+    """
+    warehouse, project = find_warehouse(dsn), _project(None)
+    applying.apply_migrations(warehouse, project)
+    sample = find_files([Path(__file__).parent / "sample"])
+    with warehouse.connect() as connection:
+        row = connection.execute(
+            "select file_name from stage.loads where file_name <> all (%s::text[]) limit 1", (sample,)
+        ).fetchone()
+        if row:
+            raise ProjectError(f"this warehouse holds other data ({row[0]}); run the demo in an empty folder")
+    loaded = load_files(warehouse, sample)
+    applied = applying.apply(warehouse, project)
+    with warehouse.connect() as connection:
+        marts = tuple(read_mart(connection, name, _DEMO_ROWS) for name in MARTS)
+        report = write_report(connection, project, Path(REPORT_FILE).absolute())
+    return DemoReport(loaded, applied, marts, report)
+
+
+def _project(folder: PathLike | None) -> Project:
+    return read_project(None if folder is None else os.fspath(folder))

@@ -1,0 +1,99 @@
+"""The data checks: every view of the schema `checks` is one, and its rows are the failures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import psycopg
+from psycopg import sql
+
+from .errors import ProjectError
+from .project import Project
+from .sql_errors import sql_error
+from .tables import text_table
+from .warehouse import Connection
+
+#: Failing rows that are shown of a check.
+SHOWN_ROWS: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class CheckResult:
+    """One check: what it claims, how many rows contradict it, and the first of them."""
+
+    name: str
+    claim: str
+    count_failures: int
+    columns: tuple[str, ...]
+    failures: tuple[tuple[object, ...], ...]
+
+    def __str__(self) -> str:
+        if not self.count_failures:
+            return f"ok      {self.name}: {self.claim}"
+        rows = text_table(self.columns, self.failures)
+        more = self.count_failures - len(self.failures)
+        rest = f"\n... and {more:,} more rows" if more else ""
+        return f"FAILED  {self.name}: {self.claim}\n{rows}{rest}"
+
+
+@dataclass(frozen=True, slots=True)
+class CheckReport:
+    """The results of all checks, by name."""
+
+    results: tuple[CheckResult, ...]
+
+    @property
+    def failed(self) -> bool:
+        return any(result.count_failures for result in self.results)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "failed": self.failed,
+            "checks": [
+                {
+                    "name": result.name,
+                    "claim": result.claim,
+                    "count_failures": result.count_failures,
+                    "failures": [
+                        {name: _plain(value) for name, value in zip(result.columns, row, strict=True)}
+                        for row in result.failures
+                    ],
+                }
+                for result in self.results
+            ],
+        }
+
+    def __str__(self) -> str:
+        return "\n".join(str(result) for result in self.results)
+
+
+def run_checks(connection: Connection, project: Project) -> CheckReport:
+    """Runs every check on one snapshot of the warehouse. Raises ProjectError where nothing was applied yet."""
+    try:
+        with connection.transaction():
+            connection.execute("set transaction isolation level repeatable read, read only")
+            views = connection.execute(
+                "select relname, coalesce(obj_description(oid, 'pg_class'), '') from pg_class "
+                "where relnamespace = to_regnamespace('checks') and relkind in ('v', 'm') order by relname"
+            ).fetchall()
+            if not views:
+                raise ProjectError("nothing to check: this warehouse has no checks yet; run `clickmart apply`")
+            return CheckReport(tuple(_run(connection, str(name), str(claim)) for name, claim in views))
+    except psycopg.Error as error:
+        raise sql_error(error, project, None) from error
+
+
+def _run(connection: Connection, name: str, claim: str) -> CheckResult:
+    view = sql.Identifier("checks", name)
+    cursor = connection.execute(
+        sql.SQL("select *, count(*) over () from {} limit {}").format(view, sql.Literal(SHOWN_ROWS))
+    )
+    rows = cursor.fetchall()
+    names = tuple(column.name for column in cursor.description or ())[:-1]
+    count = int(str(rows[0][-1])) if rows else 0
+    return CheckResult(name, claim, count, names, tuple(row[:-1] for row in rows))
+
+
+def _plain(value: object) -> object:
+    return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)

@@ -1,0 +1,194 @@
+"""One JSON array to its elements, however long it is, and however broken some of them are."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any, Final, NamedTuple
+
+import orjson
+
+from .errors import LoadError
+from .records import MAX_RECORD_BYTES
+
+#: In so many pieces, each up to one bracket further, the fast way looks for an object that ends there.
+_ATTEMPTS: Final = 4
+_BLANKS: Final = re.compile(rb"[ \t\n\r]*")
+_OBJECT_END: Final = re.compile(rb"\}[ \t\n\r]*[,\]]")
+_TEXT: Final = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
+#: A whole text, a bracket, or the quote of a text that goes on past the window.
+_BRACKETS: Final = re.compile(_TEXT + rb'|["{}\[\]]', re.DOTALL)
+#: The same, with what ends an element that is no object and no array.
+_BARE_ENDS: Final = re.compile(_TEXT + rb'|[",{\[\]]', re.DOTALL)
+_OPENING: Final = {b"}": b"{", b"]": b"["}
+
+
+class Element(NamedTuple):
+    """A piece of the array's text: an element, or what stands where none should."""
+
+    line: int
+    raw: bytes
+    #: What orjson made of it, None where it was not asked.
+    fields: Any = None
+    #: Why it is a reject whatever is in it, None for an element.
+    reason: str | None = None
+
+
+def elements(blocks: Iterator[bytes], line: int) -> Iterator[Element]:
+    """The pieces of the array that the blocks begin with, on that line; all but commas between elements is in one."""
+    window = _Window(blocks, line)
+    window.skip_blanks()
+    window.take(1)
+    may_separate = False
+    separator: Element | None = None
+    while window.skip_blanks():
+        line = window.line
+        first = window.first()
+        if first == b"]":
+            if separator:
+                yield separator
+            window.take(1)
+            yield from _after_array(window)
+            return
+        if first == b",":
+            comma = Element(line, window.take(1), reason="a comma without an element")
+            if may_separate:
+                separator = comma
+            else:
+                yield comma
+            may_separate = False
+            continue
+        may_separate, separator = True, None
+        if first == b"{" and (found := _first_object(window)):
+            yield Element(line, window.take(found[1]), found[0])
+            continue
+        length = _bracketed_length(window) if first in (b"{", b"[") else _bare_length(window)
+        if length is None:
+            yield Element(line, window.rest(), reason="not JSON: the file ends inside of this element")
+            return
+        yield Element(line, window.take(length).rstrip())
+    yield Element(window.line, b"", reason="not JSON: the file ends before the array is closed")
+
+
+class _Window:
+    """The stretch of a stream that is looked at: grows at its end on demand, forgets what was taken from its start.
+
+    What is not taken yet starts at `data[at]`, on the line `line`.
+    """
+
+    def __init__(self, blocks: Iterator[bytes], line: int) -> None:
+        self._blocks = blocks
+        self.data = b""
+        self.at = 0
+        self.line = line
+
+    def first(self) -> bytes:
+        return self.data[self.at : self.at + 1]
+
+    def take(self, length: int) -> bytes:
+        taken = self.data[self.at : self.at + length]
+        self.line += taken.count(b"\n")
+        self.at += length
+        return taken
+
+    def rest(self) -> bytes:
+        """All that is left of the stream, without the blanks at its end."""
+        while self.grow():
+            pass
+        return self.take(len(self.data)).rstrip()
+
+    def grow(self) -> bool:
+        """Read on, by at least as much as is still there, so that growing often costs little; False at the end."""
+        parts = [self.data[self.at :]]
+        kept = len(parts[0])
+        if kept > MAX_RECORD_BYTES:
+            raise LoadError(f"line {self.line}: an element is longer than {MAX_RECORD_BYTES >> 20} MiB: is it closed?")
+        added = 0
+        for block in self._blocks:
+            parts.append(block)
+            added += len(block)
+            if added >= kept:
+                break
+        self.data = b"".join(parts)
+        self.at = 0
+        return added > 0
+
+    def skip_blanks(self) -> bool:
+        """Go to the next character that is none; False where the stream ends first."""
+        while True:
+            blanks = _BLANKS.match(self.data, self.at)
+            if blanks and blanks[0]:
+                self.take(len(blanks[0]))
+            if self.at < len(self.data):
+                return True
+            if not self.grow():
+                return False
+
+
+def _first_object(window: _Window) -> tuple[Any, int] | None:
+    """The object that the window starts with, and its length; None where the fast way doesn't find it.
+
+    No object is the beginning of another one, so the first piece that is one is the right one.
+    """
+    end = window.at
+    for _ in range(_ATTEMPTS):
+        found = _OBJECT_END.search(window.data, end)
+        if found is None:
+            return None
+        end = found.start() + 1
+        try:
+            return orjson.loads(window.data[window.at : end]), end - window.at
+        except orjson.JSONDecodeError:
+            continue
+    return None
+
+
+def _bracketed_length(window: _Window) -> int | None:
+    """Length of the object or array, be it broken, that the window starts with; None where the stream ends inside.
+
+    A closing bracket closes the nearest open one of its kind, with all that was opened in between. If there is none,
+    it closes nothing.
+    """
+    opened: list[bytes] = []
+    count = {b"{": 0, b"[": 0}
+    for mark, end in _marks(window, _BRACKETS):
+        opening = _OPENING.get(mark)
+        if opening is None:
+            opened.append(mark)
+            count[mark] += 1
+        elif count[opening]:
+            closed = None
+            while closed != opening:
+                closed = opened.pop()
+                count[closed] -= 1
+            if not opened:
+                return end
+    return None
+
+
+def _bare_length(window: _Window) -> int | None:
+    """Length of what the window starts with, up to a comma or bracket; None where the stream ends before one."""
+    for _, end in _marks(window, _BARE_ENDS):
+        return end - 1
+    return None
+
+
+def _marks(window: _Window, pattern: re.Pattern[bytes]) -> Iterator[tuple[bytes, int]]:
+    """The pattern's marks outside of texts, each with the length from the window's start to behind it."""
+    length = 0
+    while True:
+        for token in pattern.finditer(window.data, window.at + length):
+            mark = token[0]
+            if mark == b'"':
+                length = token.start() - window.at
+                break
+            length = token.end() - window.at
+            if len(mark) == 1:
+                yield mark, length
+        if not window.grow():
+            return
+
+
+def _after_array(window: _Window) -> Iterator[Element]:
+    if window.skip_blanks():
+        yield Element(window.line, window.rest(), reason="not JSON: text behind the end of the array")

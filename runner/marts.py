@@ -1,0 +1,44 @@
+"""The marts that people read, as rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from .tables import text_table
+from .warehouse import Connection
+
+#: mart -> its rows in an order that reads well, and in the last column how many there are
+MARTS: Final = {
+    "events_hours": "select *, count(*) over () from cdm.events_hours "
+    "order by hour_timestamp, count_events desc, event_type limit %s",
+    "products_hours": "select *, count(*) over () from cdm.products_hours order by hour_timestamp limit %s",
+    "top_pages": "select *, count(*) over () from cdm.top_pages order by id limit %s",
+    "sources": "select *, count(*) over () from cdm.sources "
+    "order by count_users desc, referer_url, utm_campaign limit %s",
+    "purchases": "select id, user_id, confirmed_at, count_products, referer_url, utm_campaign, count(*) over () "
+    "from cdm.purchases order by confirmed_at, user_id limit %s",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Mart:
+    """Rows of a mart: the first ones, and how many there are in all."""
+
+    name: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[object, ...], ...]
+    count_rows: int
+
+    def __str__(self) -> str:
+        more = self.count_rows - len(self.rows)
+        rest = f"\n... {more:,} more rows" if more else ""
+        return f"cdm.{self.name}\n{text_table(self.columns, self.rows)}{rest}"
+
+
+def read_mart(connection: Connection, name: str, limit: int) -> Mart:
+    """The first `limit` rows of the mart."""
+    cursor = connection.execute(MARTS[name].encode(), (limit,))
+    rows = cursor.fetchall()
+    columns = tuple(column.name for column in cursor.description or ())[:-1]
+    return Mart(name, columns, tuple(row[:-1] for row in rows), int(str(rows[0][-1])) if rows else 0)

@@ -1,0 +1,126 @@
+"""Which files a call means, and what each is by its name."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, NamedTuple, NoReturn
+
+from .errors import LoadError
+
+STANDARD_INPUT: Final = "-"
+
+_EXTENSION: Final = re.compile(
+    r"\.(?:(?P<text>jsonl|ndjson|json|csv)(?:\.(?P<packing>gz|zst|zip))?"
+    r"|(?P<parquet>parquet)(?:\.(?P<gz>gz))?"
+    r"|(?P<zip>zip))$",
+    re.IGNORECASE,
+)
+_KNOWN: Final = ".jsonl, .ndjson, .json, .csv (each also .gz, .zst, .zip), .parquet, .parquet.gz"
+_WILDCARD: Final = re.compile(r"[*?\[]")
+#: Names that start so are passed over: systems and other programs keep notes of their own in such files.
+_HIDDEN: Final = (".", "_")
+
+
+class Format(NamedTuple):
+    """What a file holds, and how it is packed; each is empty where the name doesn't say."""
+
+    content: str
+    packing: str
+
+    @classmethod
+    def of(cls, path: str) -> Format:
+        """The format by the path's extension; raises LoadError if that is not known."""
+        match = _EXTENSION.search(path)
+        if match is None:
+            raise LoadError(f"the extension is not known: rename the file to what it is, one of {_KNOWN}")
+        content = (match["text"] or match["parquet"] or "").lower()
+        packing = (match["packing"] or match["gz"] or match["zip"] or "").lower()
+        return cls("jsonl" if content == "ndjson" else content, packing)
+
+    def __str__(self) -> str:
+        return ".".join(filter(None, self))
+
+
+def find_files(paths: Iterable[str | os.PathLike[str]]) -> list[str]:
+    """The files that the paths stand for, each once: files, folders with all below them, wildcards, "-".
+
+    Below a folder or a wildcard only files with a known extension count, and none whose name, or folder's name, starts
+    with a dot or an underscore. Raises LoadError for a path that stands for nothing.
+    """
+    found: dict[str, str] = {}
+    for path in paths:
+        name = os.fspath(path)
+        with naming(name):
+            for file in _expand(name):
+                found.setdefault(file if file == STANDARD_INPUT else os.path.realpath(file), file)
+    return list(found.values())
+
+
+@contextmanager
+def naming(path: str) -> Iterator[None]:
+    """Put the path before the message of a LoadError, and turn the system's errors into one."""
+    try:
+        yield
+    except LoadError as error:
+        raise LoadError(f"{path}: {error}") from error.__cause__
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename and str(error.filename) != path else ""
+        raise LoadError(f"{path}: {error.strerror or error}{where}") from error
+
+
+def _expand(path: str) -> list[str]:
+    if path == STANDARD_INPUT:
+        return [path]
+    if path and Path(path).is_dir():
+        files = _below(Path(path))
+        if not files:
+            raise LoadError(f"no file in this folder has a known extension: {_KNOWN}")
+        return files
+    if path and os.path.lexists(path):
+        Format.of(path)
+        return [path]
+    if not _WILDCARD.search(path):
+        raise LoadError("no such file or folder")
+    files = _matching(path)
+    if not files:
+        raise LoadError(f"no file with a known extension matches: {_KNOWN}")
+    return files
+
+
+def _below(folder: Path) -> list[str]:
+    """All files below the folder that have a known extension, in the order of their paths."""
+    files = []
+    for directory, folders, names in os.walk(folder, onerror=_raise):
+        folders[:] = [name for name in folders if not name.startswith(_HIDDEN)]
+        files += [Path(directory, name) for name in names if _EXTENSION.search(name) and not name.startswith(_HIDDEN)]
+    # A link that leads nowhere stays, to be an error; what is no file at all, such as a socket, goes.
+    return sorted(str(file) for file in files if file.is_file() or not file.exists())
+
+
+def _matching(pattern: str) -> list[str]:
+    """All files that match or are below a folder that does; the pattern may ask for hidden names by how they start."""
+    parts = Path(pattern).parts
+    first = next(index for index, part in enumerate(parts) if _WILDCARD.search(part))
+    base, wild = Path(*parts[:first]), parts[first:]
+    hidden = tuple(set(_HIDDEN) - {part[0] for part in wild})
+    try:
+        matches = sorted(base.glob(str(Path(*wild))))
+    except ValueError as error:
+        raise LoadError(f"no such file, and no pattern either: {error}") from error
+    files: list[str] = []
+    for match in matches:
+        if any(part.startswith(hidden) for part in match.relative_to(base).parts):
+            continue
+        if match.is_dir():
+            files += _below(match)
+        elif _EXTENSION.search(match.name):
+            files.append(str(match))
+    return files
+
+
+def _raise(error: OSError) -> NoReturn:
+    raise error

@@ -1,0 +1,151 @@
+"""Paths to records: opens a file by what its name says it is, and reads it once from front to back.
+
+with Source.open("events.jsonl.gz") as source:
+    for record in source.records():
+        ...
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import BinaryIO, Final, Self
+
+from .compression import ZipEntry, gunzip, plain, unzstd
+from .errors import LoadError
+from .paths import STANDARD_INPUT, Format, find_files, naming
+from .records import Record, UnknownFields, text_of
+from .streams import InputFile, spool, without_bom
+
+__all__ = ["Record", "Source", "find_files"]
+
+BLOCK_BYTES: Final = 2**20
+
+
+class Source:
+    """One file, or standard input, to be read once; LoadError wherever that can't be done.
+
+    `name` is the path as given, `file_size` the number of its bytes on opening, None for a pipe. Once `records` is
+    exhausted, `checksum` (SHA-256) and `size` (bytes) are those of what was read, as it is packed.
+    """
+
+    def __init__(self, name: str, format_: Format, file: InputFile, block_size: int = BLOCK_BYTES) -> None:
+        self.name: Final = name
+        self.file_size: Final = file.size
+        self.checksum = ""
+        self.size = 0
+        self._format = format_
+        self._file = file
+        self._block_size = block_size
+        self._unknown = UnknownFields()
+        self._open_files = ExitStack()
+        self._open_files.callback(file.close)
+        self._zip_entry: ZipEntry | None = None
+        if format_.packing == "zip":
+            self._zip_entry = ZipEntry(self._seekable())
+            self._format = _zip_format(format_, self._zip_entry.name)
+
+    @classmethod
+    def open(cls, path: str, *, block_size: int = BLOCK_BYTES) -> Source:
+        """Open a file by its extension, or standard input for "-" (JSON lines), to read so many bytes at a time."""
+        with naming(path), ExitStack() as on_failure:
+            if path == STANDARD_INPUT:
+                standard_input = getattr(sys.stdin, "buffer", None)
+                if standard_input is None:
+                    raise LoadError("standard input is closed")
+                return cls(path, Format("jsonl", ""), InputFile(standard_input, None, keep_open=True), block_size)
+            format_ = Format.of(path)
+            file = on_failure.enter_context(Path(path).open("rb", buffering=0))
+            status = os.fstat(file.fileno())
+            size = status.st_size if stat.S_ISREG(status.st_mode) else None
+            source = cls(path, format_, InputFile(file, size), block_size)
+            on_failure.pop_all()
+            return source
+
+    @property
+    def format(self) -> str:
+        """What the file is, such as "json.zip"."""
+        return str(self._format)
+
+    @property
+    def unknown(self) -> list[str]:
+        """Names of fields that stage.events lacks, in order of appearance in the records read so far; at most 1,000."""
+        return self._unknown.names
+
+    def fingerprint(self) -> str | None:
+        """What `checksum` will be, by a pass over the file ahead of its records; None for a pipe."""
+        with naming(self.name):
+            return self._file.fingerprint()
+
+    def records(self) -> Iterator[Record]:
+        """Every record once, rejects among them; LoadError where the file can't be read to its end."""
+        with naming(self.name):
+            yield from self._records()
+            self.checksum, self.size = self._file.checksum_and_size()
+
+    def raw_text(self, raw: object) -> str:
+        """A record's `raw` as text: as it stood, but for bytes that text can't hold, which become `\\xNN`."""
+        if isinstance(raw, bytes):
+            return text_of(raw.removesuffix(b"\r"))
+        if isinstance(raw, tuple):
+            from .parquet_reader import row_text
+
+            raw = row_text(*raw)
+        text = str(raw).removesuffix("\n").removesuffix("\r")
+        return text_of(text.encode("utf-8", "surrogateescape"))
+
+    def close(self) -> None:
+        self._open_files.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _records(self) -> Iterator[Record]:
+        if self._format.content == "parquet":
+            from .parquet_reader import read_parquet
+
+            return read_parquet(self._seekable(), self._unknown)
+        blocks = without_bom(self._blocks())
+        if self._format.content == "csv":
+            from .csv_reader import read_csv
+
+            return read_csv(blocks, self._unknown)
+        from .json_reader import JsonReader
+
+        reader = JsonReader(self._unknown)
+        return reader.lines_or_array(blocks) if self._format.content == "json" else reader.lines(blocks)
+
+    def _blocks(self) -> Iterator[bytes]:
+        """The content, unpacked."""
+        if self._zip_entry:
+            return self._zip_entry.blocks(self._block_size)
+        unpack = {"": plain, "gz": gunzip, "zst": unzstd}[self._format.packing]
+        return unpack(self._file, self._block_size)
+
+    def _seekable(self) -> io.RawIOBase | BinaryIO:
+        """A file to be read from any place: this one where it allows that, else a temporary copy, unpacked."""
+        if self._file.seekable() and self._format.packing != "gz":
+            return self._file
+        unpack = gunzip if self._format.packing == "gz" else plain
+        return self._open_files.enter_context(spool(unpack(self._file, self._block_size)))
+
+
+def _zip_format(outer: Format, inner_name: str) -> Format:
+    """The format of a zip archive: by its own name, else by that of the file inside."""
+    if outer.content:
+        return outer
+    try:
+        inner = Format.of(inner_name)
+    except LoadError:
+        inner = None
+    if inner is None or inner.packing or inner.content == "parquet":
+        raise LoadError(f"{inner_name} in the zip archive is none of .jsonl, .ndjson, .json, .csv: unpack it")
+    return inner._replace(packing="zip")

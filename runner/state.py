@@ -1,0 +1,87 @@
+"""What is applied, pending and drifted, and the last loads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from .ledger import Ledger, Load, read_ledger
+from .plan import Plan, make_plan
+from .project import Project
+from .tables import text_table
+from .warehouse import Warehouse
+
+LAST_LOADS: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class StatusReport:
+    """`applied`: (name, when) of migrations, then of SQL files; `plan`: what is not."""
+
+    applied: tuple[tuple[str, datetime], ...]
+    plan: Plan
+    loads: tuple[Load, ...]
+
+    @property
+    def pending(self) -> bool:
+        return self.plan.pending
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "applied": [{"name": name, "applied_at": when.isoformat()} for name, when in self.applied],
+            "pending": [{"name": name, "reason": reason} for name, reason in self._pending_names()],
+            "drifted": [migration.path for migration in self.plan.drifted],
+            "new_loads": self.plan.new_loads,
+            "new_rows": self.plan.new_rows,
+            "loads": [
+                {
+                    "id": load.id,
+                    "file_name": load.file_name,
+                    "format": load.format,
+                    "size": load.size,
+                    "status": load.status,
+                    "rows_loaded": load.rows_loaded,
+                    "rows_rejected": load.rows_rejected,
+                    "started_at": load.started_at.isoformat(),
+                    "finished_at": load.finished_at.isoformat(),
+                    "refreshed_at": load.refreshed_at.isoformat() if load.refreshed_at else None,
+                }
+                for load in self.loads
+            ],
+        }
+
+    def __str__(self) -> str:
+        migrations = sum(name.startswith("migrations/") for name, _ in self.applied)
+        lines = [f"applied: {migrations} migrations, {len(self.applied) - migrations} SQL files"]
+        lines += [f"drifted: {migration.path}, changed since it was applied" for migration in self.plan.drifted]
+        lines += [f"pending: {name}  {reason}" for name, reason in self._pending_names()]
+        if self.plan.new_loads:
+            lines.append(f"pending: {self.plan.new_loads:,} loads, {self.plan.new_rows:,} rows not yet in the marts")
+        if not self.pending and not self.plan.drifted:
+            lines.append("pending: nothing")
+        if self.loads:
+            rows = [
+                (load.id, load.file_name, load.status, load.rows_loaded, load.rows_rejected,
+                 f"{load.finished_at:%Y-%m-%d %H:%M:%S}", "yes" if load.refreshed_at else "")
+                for load in self.loads
+            ]  # fmt: skip
+            names = ("load", "file", "status", "rows", "rejected", "finished (UTC)", "in the marts")
+            lines += ["", text_table(names, rows)]
+        return "\n".join(lines)
+
+    def _pending_names(self) -> list[tuple[str, str]]:
+        names = [(migration.path, "new") for migration in self.plan.migrations]
+        return names + [(step.file.path, step.reason) for step in self.plan.files]
+
+
+def read_status(warehouse: Warehouse, project: Project) -> StatusReport:
+    """Only reads; an embedded warehouse that was never made is not made by it."""
+    if warehouse.exists:
+        with warehouse.connect() as connection:
+            ledger = read_ledger(connection, LAST_LOADS)
+    else:
+        ledger = Ledger()
+    applied = [(f"migrations/{m.name}", m.applied_at) for m in sorted(ledger.migrations.values(), key=lambda m: m.name)]
+    applied += [(f.path, f.applied_at) for f in sorted(ledger.files.values(), key=lambda f: f.path)]
+    return StatusReport(tuple(applied), make_plan(project, ledger), ledger.last_loads)
