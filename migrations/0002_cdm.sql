@@ -11,7 +11,7 @@ create table cdm.purchases (
     paid_at timestamp not null,
     confirmed_at timestamp not null,
     count_products bigint not null,
-    page_urls text [] collate "C" not null,
+    page_urls text[] collate "C" not null,
     referer_url text collate "C" not null,
     utm_campaign text collate "C" not null
 );
@@ -51,7 +51,9 @@ create table cdm.source_totals (
     count_purchases bigint not null
 );
 
-create index source_totals_source on cdm.source_totals (hashtextextended(referer_url, 0), hashtextextended(utm_campaign, 0));
+create index source_totals_source on cdm.source_totals (
+    hashtextextended(referer_url, 0), hashtextextended(utm_campaign, 0)
+);
 
 -- What the next refresh must compute anew, since its definition has changed.
 create table cdm.rebuild (

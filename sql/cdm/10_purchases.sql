@@ -2,8 +2,7 @@
 -- Reads stage.page_views: of all for a rebuild, else of the paths that pg_temp.changed_views touch.
 -- Writes cdm.purchases, and to pg_temp.changed_purchases what came (sign 1) and what went (-1).
 
-{% from "macros.jinja" import view_order -%}
-{% set columns = "user_id, first_product_at, first_cart_at, paid_at, confirmed_at, count_products, page_urls, referer_url, utm_campaign" -%}
+{% from "macros.jinja" import purchase_columns, view_order -%}
 {#- A running count numbers the paths: one sort, not a self-join over a user's views. A path within the purchase window
     is the end of the whole path, so each view's forerunner there is the same one as here, or none. -#}
 {% macro purchases_from(views) -%}
@@ -175,15 +174,15 @@ begin
 
     create temporary table changed_purchases on commit drop as
     (
-        select -1 as sign, {{ columns }} from pg_temp.standing_purchases
+        select -1 as sign, {{ purchase_columns }} from pg_temp.standing_purchases
         except
-        select -1 as sign, {{ columns }} from pg_temp.computed_purchases
+        select -1 as sign, {{ purchase_columns }} from pg_temp.computed_purchases
     )
     union all
     (
-        select 1 as sign, {{ columns }} from pg_temp.computed_purchases
+        select 1 as sign, {{ purchase_columns }} from pg_temp.computed_purchases
         except
-        select 1 as sign, {{ columns }} from pg_temp.standing_purchases
+        select 1 as sign, {{ purchase_columns }} from pg_temp.standing_purchases
     );
 
     delete from cdm.purchases
@@ -194,8 +193,8 @@ begin
         and purchases.user_id = changed.user_id
         and purchases.confirmed_at = changed.confirmed_at;
 
-    insert into cdm.purchases ({{ columns }})
-    select {{ columns }}
+    insert into cdm.purchases ({{ purchase_columns }})
+    select {{ purchase_columns }}
     from pg_temp.changed_purchases
     where sign = 1
     order by confirmed_at, user_id;
@@ -212,7 +211,8 @@ comment on column cdm.purchases.user_id is 'The user, as in stage.page_views.';
 comment on column cdm.purchases.first_product_at is 'First product view of the path, within the purchase window.';
 comment on column cdm.purchases.first_cart_at is 'First cart view that added a bought product.';
 comment on column cdm.purchases.paid_at is 'Last payment view of the path.';
-comment on column cdm.purchases.confirmed_at is 'The confirmation; the purchase counts in its hour. All instants are UTC.';
+comment on column cdm.purchases.confirmed_at is
+'The confirmation; the purchase counts in its hour. All instants are UTC.';
 comment on column cdm.purchases.count_products is 'Number of products bought.';
 comment on column cdm.purchases.page_urls is
 'The page_url of each bought product''s page, in the order of adding; (none) where it is missing.';

@@ -44,7 +44,8 @@ comment on table cdm.events_hours is 'One row per hour and page type that has pa
 comment on column cdm.events_hours.id is 'A number of the row, without a meaning.';
 comment on column cdm.events_hours.hour_timestamp is 'Start of the hour, UTC.';
 comment on column cdm.events_hours.count_events is 'Number of page views.';
-comment on column cdm.events_hours.event_type is 'Page type: the first segment of the page path, (none) where there is none.';
+comment on column cdm.events_hours.event_type is
+'Page type: the first segment of the page path, (none) where there is none.';
 comment on function cdm.refresh_events_hours(boolean) is
 'Brings cdm.events_hours up to date with the changed page views, or with all.';
 

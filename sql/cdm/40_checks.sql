@@ -1,10 +1,13 @@
-{% set columns = "user_id, first_product_at, first_cart_at, paid_at, confirmed_at, count_products, page_urls, referer_url, utm_campaign" -%}
+{% from "macros.jinja" import purchase_columns -%}
 -- One view a check: its rows are the failures. `clickmart check` runs every view of the schema checks.
 -- They compute anew what the refreshes have kept up to date, each mart from the table below it.
 
 create or replace view checks.events_hours as
 with expected as (
-    select date_trunc('hour', viewed_at) as hour_timestamp, page_type as event_type, count(*) as count_events
+    select
+        date_trunc('hour', viewed_at) as hour_timestamp,
+        page_type as event_type,
+        count(*) as count_events
     from stage.page_views
     group by 1, 2
 )
@@ -21,18 +24,24 @@ comment on view checks.events_hours is 'Every hour''s events are the page views 
 
 create or replace view checks.purchases as
 (
-    select 'missing' as problem, computed.* from (
-        select {{ columns }} from cdm.computed_purchases
+    select
+        'missing' as problem,
+        computed.*
+    from (
+        select {{ purchase_columns }} from cdm.computed_purchases
         except
-        select {{ columns }} from cdm.purchases
+        select {{ purchase_columns }} from cdm.purchases
     ) as computed
 )
 union all
 (
-    select 'not a purchase' as problem, standing.* from (
-        select {{ columns }} from cdm.purchases
+    select
+        'not a purchase' as problem,
+        standing.*
+    from (
+        select {{ purchase_columns }} from cdm.purchases
         except
-        select {{ columns }} from cdm.computed_purchases
+        select {{ purchase_columns }} from cdm.computed_purchases
     ) as standing
 );
 
@@ -40,7 +49,9 @@ comment on view checks.purchases is 'cdm.purchases holds the purchases that the 
 
 create or replace view checks.products_hours as
 with expected as (
-    select date_trunc('hour', confirmed_at) as hour_timestamp, sum(count_products) as count_products
+    select
+        date_trunc('hour', confirmed_at) as hour_timestamp,
+        sum(count_products) as count_products
     from cdm.purchases
     group by 1
 )
@@ -56,7 +67,9 @@ comment on view checks.products_hours is 'Every hour''s products are those of th
 
 create or replace view checks.page_totals as
 with expected as (
-    select pages.page_url, count(*) as count_purchases
+    select
+        pages.page_url,
+        count(*) as count_purchases
     from cdm.purchases
     cross join lateral (select distinct unnest(purchases.page_urls) as page_url) as pages
     group by pages.page_url
@@ -82,7 +95,10 @@ with users as (
     group by 1, 2
 ),
 purchases as (
-    select referer_url, utm_campaign, count(*) as count_purchases
+    select
+        referer_url,
+        utm_campaign,
+        count(*) as count_purchases
     from cdm.purchases
     group by 1, 2
 )
@@ -110,7 +126,11 @@ having abs(sum(share_users) - 1) > 1e-9;
 comment on view checks.shares is 'The shares of all sources are 1 together.';
 
 create or replace view checks.deliveries as
-select user_id, viewed_at, event_id, count(*) as count_rows
+select
+    user_id,
+    viewed_at,
+    event_id,
+    count(*) as count_rows
 from stage.page_views
 where event_id is not null
 group by user_id, viewed_at, event_id
@@ -120,10 +140,18 @@ comment on view checks.deliveries is 'A page view that was delivered twice stand
 
 create or replace view checks.loads as
 with events as (
-    select batch_id as id, count(*) as count_rows from stage.events group by batch_id
+    select
+        batch_id as id,
+        count(*) as count_rows
+    from stage.events
+    group by batch_id
 ),
 rejects as (
-    select batch_id as id, count(*) as count_rows from stage.events_rejected group by batch_id
+    select
+        batch_id as id,
+        count(*) as count_rows
+    from stage.events_rejected
+    group by batch_id
 )
 select
     id,
@@ -140,6 +168,7 @@ where
     coalesce(events.count_rows, 0) is distinct from loads.rows_loaded
     or coalesce(rejects.count_rows, 0) is distinct from loads.rows_rejected;
 
-comment on view checks.loads is 'Every load has the rows and the rejects that it says it has, and no row is without a load.';
+comment on view checks.loads is
+'Every load has the rows and the rejects that it says it has, and no row is without a load.';
 
 comment on schema checks is 'One view a check: its rows are the failures.';

@@ -1,5 +1,7 @@
 {# The fast pattern is a plain part of the exact one: no zone, at most six digits of fraction, no leap day. -#}
-{% set plain_date = "^[1-9][0-9]{3}-(?:(?:0[1-9]|1[0-2])-(?:0[1-9]|1[0-9]|2[0-8])|(?:0[13-9]|1[0-2])-(?:29|30)|(?:0[13578]|1[02])-31)" -%}
+{% set plain_date = "^[1-9][0-9]{3}-(?:(?:0[1-9]|1[0-2])-(?:0[1-9]|1[0-9]|2[0-8])"
+    ~ "|(?:0[13-9]|1[0-2])-(?:29|30)|(?:0[13578]|1[02])-31)" -%}
+{% set plain_time = "(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:[.][0-9]{1,6})?$" -%}
 -- stage.parsed_events: one row per row of stage.events, read as a page view (SPEC 2), deliveries not yet compared.
 -- Reads stage.events.
 -- Here alone stands what a timestamp, a user, a page path, a page type and a step are.
@@ -53,7 +55,7 @@ create or replace function stage.parse_timestamp(value text) returns timestamp
 language sql stable parallel safe as $$
     select case
         -- Nearly every value looks so; the exact way says the same of it and takes longer.
-        when value ~ '{{ plain_date }}[T ](?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]{1,6})?$'
+        when value ~ '{{ plain_date }}[T ]{{ plain_time }}'
             then value::timestamp
         else stage.parse_any_timestamp(value)
     end

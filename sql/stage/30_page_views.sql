@@ -42,7 +42,7 @@ from (
 where viewed_at is not null
 order by user_hash, user_id, viewed_at, event_id, own_row, batch_id, row_id
 {%- endmacro %}
-create or replace function stage.refresh_page_views(new_loads bigint [], rebuild boolean) returns void
+create or replace function stage.refresh_page_views(new_loads bigint[], rebuild boolean) returns void
 language plpgsql as $$
 declare
     index_definitions text [];
@@ -114,7 +114,7 @@ begin
 end
 $$;
 
-comment on function stage.refresh_page_views(bigint [], boolean) is
+comment on function stage.refresh_page_views(bigint[], boolean) is
 'Takes new loads into stage.page_views, or makes it anew from all; leaves what changed in pg_temp.changed_views.';
 
 select cdm.request_rebuild('page_views');
