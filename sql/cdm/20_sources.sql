@@ -1,59 +1,6 @@
 -- cdm.sources: one row per source, a pair of referer and campaign that a user's page view carries.
--- Reads pg_temp.changed_user_sources and pg_temp.changed_purchases, or stage.user_sources and cdm.purchases for a
--- rebuild. Writes cdm.source_totals, of which cdm.sources is the view with shares: one new user changes every share.
-
-create or replace function cdm.refresh_sources(rebuild boolean) returns void
-language plpgsql as $$
-begin
-    with counts as (
-        select referer_url, utm_campaign, sign as count_users, 0 as count_purchases
-        from pg_temp.changed_user_sources
-        where not rebuild
-        union all
-        select referer_url, utm_campaign, 1 as count_users, 0 as count_purchases
-        from stage.user_sources
-        where rebuild
-        union all
-        select referer_url, utm_campaign, 0 as count_users, sign as count_purchases
-        from pg_temp.changed_purchases
-        where not rebuild
-        union all
-        select referer_url, utm_campaign, 0 as count_users, 1 as count_purchases
-        from cdm.purchases
-        where rebuild
-        union all
-        select referer_url, utm_campaign, -count_users, -count_purchases
-        from cdm.source_totals
-        where rebuild
-    ),
-    changes as (
-        select
-            referer_url,
-            utm_campaign,
-            sum(count_users)::bigint as count_users,
-            sum(count_purchases)::bigint as count_purchases
-        from counts
-        group by referer_url, utm_campaign
-        having sum(count_users) != 0 or sum(count_purchases) != 0
-        order by referer_url, utm_campaign
-    )
-    merge into cdm.source_totals as totals
-    using changes
-        on hashtextextended(changes.referer_url, 0) = hashtextextended(totals.referer_url, 0)
-        and hashtextextended(changes.utm_campaign, 0) = hashtextextended(totals.utm_campaign, 0)
-        and changes.referer_url = totals.referer_url
-        and changes.utm_campaign = totals.utm_campaign
-    when matched and totals.count_users + changes.count_users = 0 then
-        delete
-    when matched then
-        update set
-            count_users = totals.count_users + changes.count_users,
-            count_purchases = totals.count_purchases + changes.count_purchases
-    when not matched then
-        insert (referer_url, utm_campaign, count_users, count_purchases)
-        values (changes.referer_url, changes.utm_campaign, changes.count_users, changes.count_purchases);
-end
-$$;
+-- Reads cdm.source_totals. A view, since one new user changes the shares of all.
+-- It stands in a file of its own, since to replace a view keeps its readers waiting until the apply ends.
 
 create or replace view cdm.sources as
 select
@@ -65,12 +12,6 @@ select
     count_users / (sum(count_users) over ())::float8 as share_users
 from cdm.source_totals;
 
-comment on table cdm.source_totals is 'One row per source: what cdm.sources shows with shares.';
-comment on column cdm.source_totals.id is 'A number of the row, without a meaning.';
-comment on column cdm.source_totals.referer_url is 'referer_url; (direct) where it is missing.';
-comment on column cdm.source_totals.utm_campaign is 'utm_campaign; (none) where it is missing.';
-comment on column cdm.source_totals.count_users is 'Number of users with a page view of this source.';
-comment on column cdm.source_totals.count_purchases is 'Number of purchases whose confirmation carries this source.';
 comment on view cdm.sources is 'One row per source: a pair of referer and campaign that a user''s page view carries.';
 comment on column cdm.sources.id is 'A number of the row, without a meaning.';
 comment on column cdm.sources.referer_url is 'referer_url; (direct) where it is missing.';
@@ -78,7 +19,3 @@ comment on column cdm.sources.utm_campaign is 'utm_campaign; (none) where it is 
 comment on column cdm.sources.count_users is 'Number of users with a page view of this source.';
 comment on column cdm.sources.count_purchases is 'Number of purchases whose confirmation carries this source.';
 comment on column cdm.sources.share_users is 'count_users over the sum of all count_users, from 0 to 1.';
-comment on function cdm.refresh_sources(boolean) is
-'Brings cdm.source_totals up to date with the changed users and purchases, or with all.';
-
-select cdm.request_rebuild('purchases');

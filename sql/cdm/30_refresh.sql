@@ -49,8 +49,8 @@ begin
         perform cdm.refresh_purchases(rebuild.purchases);
         perform cdm.refresh_events_hours(rebuild.page_views);
         perform cdm.refresh_products_hours(rebuild.purchases);
-        perform cdm.refresh_sources(rebuild.purchases);
-        perform cdm.refresh_top_pages(rebuild.purchases);
+        perform cdm.refresh_source_totals(rebuild.purchases);
+        perform cdm.refresh_page_totals(rebuild.purchases);
 
         update stage.loads set refreshed_at = clock_timestamp() where id = any (new_loads);
         update cdm.rebuild set page_views = false, purchases = false where page_views or purchases;
