@@ -31,7 +31,7 @@ from .warehouse import EMBEDDED_FOLDER, find_warehouse, libpq_environment
 PathLike = str | os.PathLike[str]
 
 REPORT_FILE: Final = "report.html"
-_DEMO_ROWS: Final = 12
+_DEMO_ROWS: Final = 5
 
 
 @dataclass(frozen=True, slots=True)

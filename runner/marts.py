@@ -10,13 +10,14 @@ from .warehouse import Connection
 
 #: mart -> its rows in an order that reads well, and in the last column how many there are
 MARTS: Final = {
-    "events_hours": "select *, count(*) over () from cdm.events_hours "
+    "events_hours": "select hour_timestamp, event_type, count_events, count(*) over () from cdm.events_hours "
     "order by hour_timestamp, count_events desc, event_type limit %s",
-    "products_hours": "select *, count(*) over () from cdm.products_hours order by hour_timestamp limit %s",
+    "products_hours": "select hour_timestamp, count_products, count(*) over () from cdm.products_hours "
+    "order by hour_timestamp limit %s",
     "top_pages": "select *, count(*) over () from cdm.top_pages order by id limit %s",
-    "sources": "select *, count(*) over () from cdm.sources "
+    "sources": "select referer_url, utm_campaign, count_users, count_purchases, share_users, count(*) over () from cdm.sources "
     "order by count_users desc, referer_url, utm_campaign limit %s",
-    "purchases": "select id, user_id, confirmed_at, count_products, referer_url, utm_campaign, count(*) over () "
+    "purchases": "select user_id, confirmed_at, count_products, referer_url, utm_campaign, count(*) over () "
     "from cdm.purchases order by confirmed_at, user_id limit %s",
 }
 
