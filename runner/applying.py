@@ -99,6 +99,7 @@ def apply(warehouse: Warehouse, project: Project, *, full: bool = False) -> Appl
                     connection.execute(step.file.text.encode())
                 ledger.write_file(connection, step.file, project.settings.as_dict())
             logger.info("refreshing the marts")
+            connection.add_notice_handler(_log_notice)
             with _said_of(project, None):
                 row = connection.execute(
                     "select count_loads, count_rows, is_rebuilt from cdm.refresh(%s)", (full,)
@@ -148,6 +149,11 @@ def _line_of_setting(project: Project, name: str) -> str:
     except OSError:
         return FILE_NAME
     return f"{FILE_NAME}:{line_of(text, name)}"
+
+
+def _log_notice(notice: psycopg.errors.Diagnostic) -> None:
+    """The refresh says on what it works."""
+    logger.info("  %s", notice.message_primary)
 
 
 def _refuse_drift(planned: Plan) -> None:

@@ -44,9 +44,13 @@ begin
         pg_temp.changed_user_sources, pg_temp.standing_purchases, pg_temp.computed_purchases,
         pg_temp.touched_instants, pg_temp.touched_paths, pg_temp.path_views, pg_temp.changed_purchases;
 
+        -- Messages of the level info reach the client whatever it asked for: someone may be watching a long rebuild.
+        raise info 'page views of % new loads', count_loads;
         perform stage.refresh_page_views(coalesce(new_loads, '{}'), rebuild.page_views);
         perform stage.refresh_user_sources(rebuild.page_views);
+        raise info 'purchases';
         perform cdm.refresh_purchases(rebuild.purchases);
+        raise info 'marts';
         perform cdm.refresh_events_hours(rebuild.page_views);
         perform cdm.refresh_products_hours(rebuild.purchases);
         perform cdm.refresh_source_totals(rebuild.purchases);
