@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO, Final
 
 from .errors import LoadError
+from .streams import LentFile
 
 _COPY_AGAIN: Final = "copy or download it again"
 _GZIP_BLOCK: Final = 2**16
@@ -69,7 +70,7 @@ def unzstd(file: io.RawIOBase, block_size: int) -> Iterator[bytes]:
     """The content of all frames of a Zstandard file."""
     import pyarrow
 
-    stream = pyarrow.CompressedInputStream(pyarrow.PythonFile(file, mode="r"), "zstd")
+    stream = pyarrow.CompressedInputStream(pyarrow.PythonFile(LentFile(file), mode="r"), "zstd")
     while True:
         try:
             block = stream.read(block_size)
@@ -102,7 +103,7 @@ class ZipEntry:
         if len(entries) > 1:
             found = ", ".join(entry.filename for entry in entries[:5]) + ", ..." * (len(entries) > 5)
             raise LoadError(
-                f"the zip archive holds {len(entries)} files, where one should be ({found}{', ...' * (len(entries) > 5)}): "
+                f"the zip archive holds {len(entries)} files, where one should be ({found}): "
                 "unpack it and load the folder"
             )
         self._entry = entries[0]

@@ -19,7 +19,7 @@ _MAX_FIELD: Final = 2**31 - 1
 _BLANKS: Final = " \t\n\r\v\f"
 _TEXT_INDEXES: Final = sorted(set(range(len(NAMES))) - {index for index, _ in TYPED})
 #: A field as written, quotes and all.
-_FIELD: Final = re.compile(r'(?:\A|,)("[^"]*(?:""[^"]*)*"|[^",][^,]*|)')
+_FIELD: Final = re.compile(r'(?:\A|,)("[^"]*+(?:""[^"]*+)*+"|[^",][^,]*|)')
 #: How the parser's messages begin, and what they mean.
 _FAULTS: Final = {
     "unexpected end of data": "a quote that is never closed",

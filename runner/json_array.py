@@ -39,7 +39,7 @@ def elements(blocks: Iterator[bytes], line: int) -> Iterator[Element]:
     window = _Window(blocks, line)
     window.skip_blanks()
     window.take(1)
-    may_separate = False
+    any_element = False
     separator: Element | None = None
     while window.skip_blanks():
         line = window.line
@@ -52,13 +52,11 @@ def elements(blocks: Iterator[bytes], line: int) -> Iterator[Element]:
             return
         if first == b",":
             comma = Element(line, window.take(1), reason="a comma without an element")
-            if may_separate:
-                separator = comma
-            else:
-                yield comma
-            may_separate = False
+            if separator or not any_element:
+                yield separator or comma
+            separator = comma if any_element else None
             continue
-        may_separate, separator = True, None
+        any_element, separator = True, None
         if first == b"{" and (found := _first_object(window)):
             yield Element(line, window.take(found[1]), found[0])
             continue
@@ -107,7 +105,7 @@ class _Window:
         for block in self._blocks:
             parts.append(block)
             added += len(block)
-            if added >= kept:
+            if added >= max(kept, 1):
                 break
         self.data = b"".join(parts)
         self.at = 0

@@ -30,7 +30,8 @@ class JsonReader:
 
     def __init__(self, unknown: UnknownFields) -> None:
         self._unknown = unknown
-        self._shapes: dict[tuple[str, ...], tuple[bool, bool]] = {}
+        #: Names of one record -> whether all are columns.
+        self._shapes: dict[tuple[str, ...], bool] = {}
 
     def lines(self, blocks: Iterator[bytes], line: int = 1) -> Iterator[Record]:
         """An object a line, counted from `line`; blank lines are passed over."""
@@ -66,7 +67,7 @@ class JsonReader:
         """The same without orjson: slower, and right whatever the text."""
         try:
             fields = parse_object(raw)
-            self._shape(tuple(fields))
+            self._note(tuple(fields))
             return Record(line, raw, [text_of_value(name, fields.get(name)) for name in NAMES], None)
         except Reject as reject:
             return Record(line, raw, None, str(reject))
@@ -82,13 +83,16 @@ class JsonReader:
 
     def _record_of(self, fields: Any, line: int, raw: bytes) -> Record:
         """The record of what orjson made of `raw`, if that is sure to be exact, else the exact one."""
-        if type(fields) is not dict or b"\\u0000" in raw:
+        if type(fields) is not dict or (b"\\" in raw and b"\\u0000" in raw):
             return self.exact_record(line, raw)
         names = tuple(fields)
-        in_order, all_known = self._shapes.get(names) or self._shape(names)
-        if not all_known and raw.count(b"[") + raw.count(b"{") > MAX_DEPTH:
-            return self.exact_record(line, raw)
-        values: list[Any] = list(fields.values()) if in_order else list(map(fields.get, NAMES))
+        all_known = self._shapes.get(names)
+        if not all_known:
+            if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH:
+                return self.exact_record(line, raw)
+            if all_known is None:
+                self._note(names)
+        values: list[Any] = list(fields.values()) if names == NAMES else list(map(fields.get, NAMES))
         for index, value in enumerate(values):
             if type(value) is str or value is None:
                 continue
@@ -102,13 +106,11 @@ class JsonReader:
                 return self.exact_record(line, raw)
         return Record(line, raw, values, None)
 
-    def _shape(self, names: tuple[str, ...]) -> tuple[bool, bool]:
-        """Whether the names are the columns in their order, and whether all of them are columns."""
+    def _note(self, names: tuple[str, ...]) -> None:
+        """Gather the unknown ones among a record's names, and remember that this is done."""
         unknown = [name for name in names if name not in INDEX]
         self._unknown.add(unknown)
-        shape = (names == NAMES, not unknown)
+        if len(self._shapes) >= _MAX_SHAPES:
+            self._shapes.clear()
         if len(names) <= 2 * len(NAMES):
-            if len(self._shapes) >= _MAX_SHAPES:
-                self._shapes.clear()
-            self._shapes[names] = shape
-        return shape
+            self._shapes[names] = not unknown

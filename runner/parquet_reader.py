@@ -14,9 +14,11 @@ from typing import Any, BinaryIO, Final
 from .columns import INDEX, NAMES
 from .errors import LoadError
 from .records import Record, UnknownFields, has_surrogates
+from .streams import LentFile
 
-_BATCH_ROWS: Final = 4096
-_READ_AHEAD: Final = 2**18
+_BATCH_ROWS: Final = 2048
+#: Bytes of a column that are held at a time, where it would be all of a row group.
+_COLUMN_BUFFER: Final = 2**18
 _EPOCH: Final = date(1970, 1, 1)
 #: The Gregorian calendar repeats itself: so many days are so many years.
 _CYCLE_DAYS: Final = 146_097
@@ -38,7 +40,9 @@ def read_parquet(file: RawIOBase | BinaryIO, unknown: UnknownFields) -> Iterator
     from pyarrow import parquet
 
     try:
-        with parquet.ParquetFile(file, buffer_size=_READ_AHEAD, coerce_int96_timestamp_unit="us") as source:
+        with parquet.ParquetFile(
+            LentFile(file), pre_buffer=False, buffer_size=_COLUMN_BUFFER, coerce_int96_timestamp_unit="us"
+        ) as source:
             names: list[str] = source.schema_arrow.names
             if INDEX.keys().isdisjoint(names):
                 raise LoadError(
@@ -71,7 +75,7 @@ def _records(batch: Any, first: int) -> Iterator[Record]:
     for name, texts in columns.items():
         for index, fault in _faults(texts):
             reasons.setdefault(index, f"{fault} in {name}")
-    rows = zip(*(columns.get(name) or repeat(None) for name in NAMES), strict=False)
+    rows = zip(*(columns.get(name, repeat(None)) for name in NAMES), strict=False)
     for index, values in enumerate(rows):
         if index in reasons:
             yield Record(first + index, (batch, index), None, reasons[index])

@@ -44,7 +44,6 @@ class Source:
         self._block_size = block_size
         self._unknown = UnknownFields()
         self._open_files = ExitStack()
-        self._open_files.callback(file.close)
         self._zip_entry: ZipEntry | None = None
         if format_.packing == "zip":
             self._zip_entry = ZipEntry(self._seekable())
@@ -53,18 +52,18 @@ class Source:
     @classmethod
     def open(cls, path: str, *, block_size: int = BLOCK_BYTES) -> Source:
         """Open a file by its extension, or standard input for "-" (JSON lines), to read so many bytes at a time."""
-        with naming(path), ExitStack() as on_failure:
+        with naming(path), ExitStack() as open_files:
             if path == STANDARD_INPUT:
                 standard_input = getattr(sys.stdin, "buffer", None)
                 if standard_input is None:
                     raise LoadError("standard input is closed")
-                return cls(path, Format("jsonl", ""), InputFile(standard_input, None, keep_open=True), block_size)
+                return cls(path, Format("jsonl", ""), InputFile(standard_input, None), block_size)
             format_ = Format.of(path)
-            file = on_failure.enter_context(Path(path).open("rb", buffering=0))
+            file = open_files.enter_context(Path(path).open("rb", buffering=0))
             status = os.fstat(file.fileno())
             size = status.st_size if stat.S_ISREG(status.st_mode) else None
             source = cls(path, format_, InputFile(file, size), block_size)
-            on_failure.pop_all()
+            source._open_files.push(open_files.pop_all())
             return source
 
     @property

@@ -5,6 +5,7 @@ Errors raised here and in the other readers' modules don't name the file: `paths
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import tempfile
@@ -22,13 +23,13 @@ class InputFile(io.RawIOBase):
     """A file read up to the size it had when opened, however it grows meanwhile, and hashed as its bytes pass.
 
     `size` is None for a pipe, which is read to its end. LoadError where the file turns out to be shorter than `size`.
+    Closing it leaves the file itself open.
     """
 
-    def __init__(self, file: io.RawIOBase | io.BufferedIOBase, size: int | None, *, keep_open: bool = False) -> None:
+    def __init__(self, file: io.RawIOBase | io.BufferedIOBase, size: int | None) -> None:
         super().__init__()
         self.size: Final = size
         self._file = file
-        self._keep_open = keep_open
         self._position = 0
         self._hashed = 0
         self._digest = hashlib.sha256()
@@ -47,7 +48,7 @@ class InputFile(io.RawIOBase):
             raise io.UnsupportedOperation("seek")
         start = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self.size}[whence]
         if start + offset < 0:
-            raise ValueError("a position before the start of the file")
+            raise OSError(errno.EINVAL, "a position before the start of the file")
         self._position = self._file.seek(start + offset)
         return self._position
 
@@ -55,24 +56,22 @@ class InputFile(io.RawIOBase):
         view = memoryview(buffer)
         if self.size is not None:
             view = view[: max(0, self.size - self._position)]
-        if not view:
-            return 0
-        count = self._file.readinto(view) or 0
-        if not count and self.size is not None:
-            raise LoadError(
-                f"the file became shorter while it was read ({self._position} bytes, not {self.size}): "
-                "load it once nothing writes to it"
-            )
+        count = 0
+        while count < len(view):
+            added = self._file.readinto(view[count:]) or 0
+            count += added
+            if self.size is None:
+                break
+            if not added:
+                raise LoadError(
+                    f"the file became shorter while it was read ({self._position + count} bytes, not {self.size}): "
+                    "load it once nothing writes to it"
+                )
         if self._position == self._hashed:
             self._digest.update(view[:count])
             self._hashed += count
         self._position += count
         return count
-
-    def close(self) -> None:
-        if not self._keep_open:
-            self._file.close()
-        super().close()
 
     def checksum_and_size(self) -> tuple[str, int]:
         """SHA-256 and number of all the file's bytes; those that have not passed in order are read for it."""
@@ -87,9 +86,32 @@ class InputFile(io.RawIOBase):
         if self.size is None:
             return None
         before = self._position
-        checksum, _ = InputFile(self._file, self.size, keep_open=True).checksum_and_size()
+        checksum, _ = InputFile(self._file, self.size).checksum_and_size()
         self.seek(before)
         return checksum
+
+
+class LentFile(io.RawIOBase):
+    """A file for a library that closes what it reads from, to stay open itself."""
+
+    def __init__(self, file: io.RawIOBase | BinaryIO) -> None:
+        super().__init__()
+        self._file = file
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return self._file.seekable()
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return self._file.seek(offset, whence)
+
+    def read(self, size: int = -1) -> bytes | None:
+        return self._file.read(size)
 
 
 @contextmanager
