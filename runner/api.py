@@ -1,4 +1,5 @@
-"""Each command as a function: it returns what the command prints. Errors are ClickmartError (see errors.py).
+"""Each command as a function: `str()` of what it returns is what the command prints. Errors are ClickmartError (see
+errors.py).
 
 `dsn` is where the warehouse is; None looks at CLICKMART_DSN, at libpq's variables, and else takes the embedded server
 of the current folder. `project` is a project folder; None is the built-in one.
@@ -13,19 +14,21 @@ import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Any, Final
 
 from . import applying
 from .applying import ApplyReport
 from .checks import CheckReport, run_checks
 from .embedded import EmbeddedServer
-from .errors import ProjectError, UsageError, WarehouseError
+from .errors import LoadError, ProjectError, UsageError, WarehouseError
 from .html_report import write_report
 from .loading import LoadReport, load_files
 from .marts import MARTS, Mart, read_mart
-from .project import Project, init_project, read_project
+from .project import Project, checksum, init_project, read_project
 from .readers import find_files
 from .state import StatusReport, read_status
+from .statements import split_statements
 from .warehouse import EMBEDDED_FOLDER, find_warehouse, libpq_environment
 
 PathLike = str | os.PathLike[str]
@@ -59,6 +62,26 @@ class DemoReport:
         return f"{loaded}\n\n{marts}\n\n{self.report.name} shows them as a page; `clickmart psql` asks them anything"
 
 
+@dataclass(frozen=True, slots=True)
+class InitReport:
+    """The project folder that was made."""
+
+    folder: Path
+
+    def __str__(self) -> str:
+        return f"{self.folder}: a project folder; change it, then `clickmart apply --project {quote(str(self.folder))}`"
+
+
+@dataclass(frozen=True, slots=True)
+class StopReport:
+    """Whether a server ran that was stopped."""
+
+    stopped: bool
+
+    def __str__(self) -> str:
+        return "stopped" if self.stopped else "no embedded server runs here"
+
+
 def load(
     *paths: PathLike | Iterable[PathLike],
     dsn: str | None = None,
@@ -78,6 +101,8 @@ def load(
     flat: list[PathLike] = []
     for path in paths:
         flat += [path] if isinstance(path, (str, os.PathLike)) else list(path)
+    if not flat:
+        raise UsageError("no path to load from")
     files = find_files(flat)
     warehouse = find_warehouse(dsn)
     applying.apply_migrations(warehouse, _project(project))
@@ -85,14 +110,24 @@ def load(
 
 
 def apply(
-    *, dsn: str | None = None, project: PathLike | None = None, plan: bool = False, full: bool = False
+    *,
+    dsn: str | None = None,
+    project: PathLike | None = None,
+    plan: bool = False,
+    full: bool = False,
+    jobs: int | None = None,
 ) -> ApplyReport:
     """Applies pending migrations and changed SQL files, and takes new loads into the marts.
 
-    `plan` changes nothing and says what would run; `full` builds all marts anew.
+    `plan` changes nothing and says what would run; `full` builds all marts anew. `jobs`: how many processes of the
+    server may work on one statement of the refresh; None leaves that to the server.
     """
-    run = applying.plan if plan else applying.apply
-    return run(find_warehouse(dsn), _project(project), full=full)
+    if jobs is not None and jobs < 1:
+        raise UsageError(f"jobs must be 1 or more, found {jobs}")
+    warehouse, found = find_warehouse(dsn), _project(project)
+    return (
+        applying.plan(warehouse, found, full=full) if plan else applying.apply(warehouse, found, full=full, jobs=jobs)
+    )
 
 
 def status(*, dsn: str | None = None, project: PathLike | None = None) -> StatusReport:
@@ -107,36 +142,40 @@ def render(name: str | None = None, *, project: PathLike | None = None) -> str:
     """
     found = _project(project)
     if name is None:
-        # A file may leave out its last semicolon; then the next file needs it.
-        return "".join(f.text if f.text.endswith(";\n") else f"{f.text}\n;\n" for f in found.files)
+        return "".join(_closed(file.text) for file in found.files)
     texts = {migration.path: migration.text for migration in found.migrations}
     texts |= {file.path: file.text for file in found.files}
-    matches = [
-        path for path in texts if name in (path, path.removeprefix("sql/"), Path(path).name, Path(path).stem)
-    ]
+    matches = [path for path in texts if name in (path, path.removeprefix("sql/"), Path(path).name, Path(path).stem)]
     if len(matches) != 1:
         found_of = f"means {' and '.join(matches)}" if matches else "names no SQL file of the project"
         raise UsageError(f"{name!r} {found_of}; there are {', '.join(texts)}")
-    return texts[matches[0]]
+    return _closed(texts[matches[0]])
+
+
+def _closed(text: str) -> str:
+    """The text such that another can follow it: a file may leave out its last semicolon and its last line end."""
+    end = "" if text.endswith("\n") else "\n"
+    last = [statement.closed for statement in split_statements(text)][-1:]
+    return text + end + (";\n" if last == [False] else "")
 
 
 def check(*, dsn: str | None = None, project: PathLike | None = None) -> CheckReport:
     """Runs the data checks. Raises ProjectError where nothing was applied yet."""
     warehouse = find_warehouse(dsn)
-    if not warehouse.exists:
-        raise ProjectError(f"no warehouse in {Path.cwd() / EMBEDDED_FOLDER}; run `clickmart apply`")
+    if warehouse.embedded and not warehouse.exists:
+        raise ProjectError(f"nothing to check: no warehouse in {warehouse.embedded.home}; run `clickmart apply`")
     with warehouse.connect() as connection:
         return run_checks(connection, _project(project))
 
 
-def init(folder: PathLike) -> Path:
+def init(folder: PathLike) -> InitReport:
     """Copies the built-in project to `folder`, to be changed. Raises ProjectError where the folder is not empty."""
-    return init_project(os.fspath(folder))
+    return InitReport(init_project(os.fspath(folder)))
 
 
-def stop(folder: PathLike | None = None) -> bool:
-    """Stops the embedded server of `folder` (None is the current one); False where none ran."""
-    return EmbeddedServer(home=Path(folder or Path.cwd()).absolute() / EMBEDDED_FOLDER).stop()
+def stop(folder: PathLike | None = None) -> StopReport:
+    """Stops the embedded server of `folder` (None is the current one)."""
+    return StopReport(EmbeddedServer(home=Path(folder or Path.cwd()).absolute() / EMBEDDED_FOLDER).stop())
 
 
 def psql(*arguments: str, dsn: str | None = None) -> int:
@@ -151,7 +190,8 @@ def psql(*arguments: str, dsn: str | None = None) -> int:
     # Ctrl-C is for psql, which ends a query by it and not itself.
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        return subprocess.call([program, *arguments], env=environment)  # noqa: S603
+        code = subprocess.call([program, *arguments], env=environment)  # noqa: S603
+        return code if code >= 0 else 128 - code  # as a shell says that a signal ended it
     except OSError as error:
         raise WarehouseError(f"{program}: can't be run: {error.strerror}") from None
     finally:
@@ -164,15 +204,20 @@ def demo(*, dsn: str | None = None) -> DemoReport:
     Raises ProjectError in a warehouse that holds other data, with which the sample would mix.
     """
     warehouse, project = find_warehouse(dsn), _project(None)
-    applying.apply_migrations(warehouse, project)
     sample = find_files([Path(__file__).parent / "sample"])
+    applying.apply_migrations(warehouse, project)
     with warehouse.connect() as connection:
         row = connection.execute(
-            "select file_name from stage.loads where file_name <> all (%s::text[]) limit 1", (sample,)
+            "select file_name from stage.loads where checksum <> all (%s::text[]) limit 1",
+            ([checksum(Path(file).read_bytes()) for file in sample],),
         ).fetchone()
         if row:
-            raise ProjectError(f"this warehouse holds other data ({row[0]}); run the demo in an empty folder")
+            raise ProjectError(
+                f"this warehouse holds other data ({row[0]}); run the demo in an empty folder or database"
+            )
     loaded = load_files(warehouse, sample)
+    if loaded.failed:
+        raise LoadError(f"the sample can't be loaded:\n{loaded}")
     applied = applying.apply(warehouse, project)
     with warehouse.connect() as connection:
         marts = tuple(read_mart(connection, name, _DEMO_ROWS) for name in MARTS)

@@ -7,21 +7,24 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 import psycopg
 
 from . import ledger
-from .errors import ProjectError
+from .errors import ClickmartError, ProjectError
 from .ledger import Ledger, read_ledger
 from .plan import Plan, make_plan
 from .project import Migration, Project
-from .settings import FILE_NAME, PATTERNS, line_of
+from .settings import FILE_NAME, PATTERNS, place_of
 from .sql_errors import sql_error
-from .statements import split_statements
-from .warehouse import Connection, Warehouse
+from .statements import Statement, split_statements
+from .tables import counted
+from .warehouse import Connection, Warehouse, reset_session
 
 logger = logging.getLogger(__name__)
+
+_REFRESH: Final = "cdm.refresh(boolean)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +58,7 @@ class ApplyReport:
         lines = [f"{name:<{width}}  new" for name in self.migrations]
         lines += [f"{path:<{width}}  {reason}" for path, reason in self.files]
         if self.new_loads or self.rebuilt:
-            loads = f"{self.new_loads:,} new load{'s' * (self.new_loads != 1)}, {self.new_rows:,} rows"
+            loads = f"{counted(self.new_loads, 'new load')}, {counted(self.new_rows, 'row')}"
             lines.append(f"refresh: {loads}{', marts built anew' if self.rebuilt else ''}")
         if not lines:
             return "nothing to do"
@@ -69,48 +72,45 @@ def plan(warehouse: Warehouse, project: Project, *, full: bool = False) -> Apply
 
     Raises ProjectError for a drifted migration or a bad setting.
     """
-    if not warehouse.exists:
-        return _report(make_plan(project, Ledger()), full=full)
-    with warehouse.connect() as connection:
-        check_settings(connection, project)
-        planned = make_plan(project, read_ledger(connection))
-        _refuse_drift(planned)
-        return _report(planned, full=full)
+    planned = make_plan(project, Ledger(), full=full)
+    if warehouse.exists:
+        with warehouse.connect() as connection:
+            check_settings(connection, project)
+            planned = make_plan(project, read_ledger(connection), full=full)
+    _refuse_drift(planned)
+    return _report(planned)
 
 
-def apply(warehouse: Warehouse, project: Project, *, full: bool = False) -> ApplyReport:
-    """Brings the warehouse up to date with the project and its loads; `full` builds all marts anew.
+def apply(warehouse: Warehouse, project: Project, *, full: bool = False, jobs: int | None = None) -> ApplyReport:
+    """Brings the warehouse up to date with the project and its loads.
 
-    Raises ProjectError for a drifted migration or a bad setting, before anything runs, and SqlError for what
-    PostgreSQL refuses: then the migrations before it stand, and nothing of the files and the refresh does.
+    `full` builds all marts anew; `jobs` is how many processes of the server may work on one statement of the refresh,
+    None being the server's own setting. Raises ProjectError for a drifted migration or a bad setting, before anything
+    runs, and SqlError for what PostgreSQL refuses: then the migrations before it stand, and nothing of the files and
+    the refresh does.
     """
     started = time.monotonic()
+    make_plan(project, Ledger())  # a project that can't be read needs no server to say so
     with warehouse.connect() as connection, _locked(connection):
         check_settings(connection, project)
         ledger.make_ledger(connection)
-        planned = make_plan(project, read_ledger(connection))
+        planned = make_plan(project, read_ledger(connection), full=full)
         _refuse_drift(planned)
         for migration in planned.migrations:
             _apply_migration(connection, project, migration)
-        with connection.transaction():
+        with _said_of(project, "the commit"), connection.transaction():
             for step in planned.files:
                 logger.info("applying %s", step.file.path)
-                with _said_of(project, step.file.path, step.file.text):
-                    connection.execute(step.file.text.encode())
+                _run(connection, project, step.file.path, step.file.text)
+                reset_session(connection)
                 ledger.write_file(connection, step.file, project.settings.as_dict())
-            logger.info("refreshing the marts")
-            connection.add_notice_handler(_log_notice)
-            with _said_of(project, None):
-                row = connection.execute(
-                    "select count_loads, count_rows, is_rebuilt from cdm.refresh(%s)", (full,)
-                ).fetchone()
-        loads, rows, rebuilt = row or (0, 0, False)
+            loads, rows, rebuilt = _refresh(connection, project, full=full, jobs=jobs)
         return replace(
-            _report(planned, full=full),
+            _report(planned),
             planned=False,
-            new_loads=int(str(loads)),
-            new_rows=int(str(rows)),
-            rebuilt=bool(rebuilt),
+            new_loads=loads,
+            new_rows=rows,
+            rebuilt=rebuilt,
             seconds=time.monotonic() - started,
         )
 
@@ -122,8 +122,10 @@ def apply_migrations(warehouse: Warehouse, project: Project) -> None:
             return
         with _locked(connection):
             ledger.make_ledger(connection)
-            for migration in make_plan(project, read_ledger(connection)).migrations:
-                _apply_migration(connection, project, migration)
+            applied = read_ledger(connection).migrations
+            for migration in project.migrations:
+                if migration.name not in applied:
+                    _apply_migration(connection, project, migration)
 
 
 def check_settings(connection: Connection, project: Project) -> None:
@@ -135,25 +137,20 @@ def check_settings(connection: Connection, project: Project) -> None:
     questions.append(("purchase_window", window, settings.purchase_window, "interval"))
     for name, query, value, kind in questions:
         try:
-            row = connection.execute(query, (value,) * query.count("%s")).fetchone()
+            row = connection.execute(query.encode(), (value,) * query.count("%s")).fetchone()
             problem = "is below zero" if name == "purchase_window" and not (row and row[0]) else None
         except psycopg.DataError as error:
             problem = f"is no {kind} that PostgreSQL takes: {error.diag.message_primary}"
         if problem:
-            raise ProjectError(f"{_line_of_setting(project, name)}: {name} = {value!r} {problem}")
+            raise ProjectError(f"{_place_of_setting(project, name)}: {name} = {value!r} {problem}")
 
 
-def _line_of_setting(project: Project, name: str) -> str:
+def _place_of_setting(project: Project, name: str) -> str:
     try:
         text = (project.folder / FILE_NAME).read_text(encoding="utf-8-sig")
     except OSError:
         return FILE_NAME
-    return f"{FILE_NAME}:{line_of(text, name)}"
-
-
-def _log_notice(notice: psycopg.errors.Diagnostic) -> None:
-    """The refresh says on what it works."""
-    logger.info("  %s", notice.message_primary)
+    return place_of(text, "settings", name)
 
 
 def _refuse_drift(planned: Plan) -> None:
@@ -166,19 +163,57 @@ def _refuse_drift(planned: Plan) -> None:
 
 def _apply_migration(connection: Connection, project: Project, migration: Migration) -> None:
     logger.info("applying %s", migration.path)
+    path, text = migration.path, migration.text
     if migration.in_transaction:
-        with connection.transaction():
-            with _said_of(project, migration.path, migration.text):
-                connection.execute(migration.content)
+        with _said_of(project, path), connection.transaction():
+            _run(connection, project, path, text)
+            reset_session(connection)
             ledger.write_migration(connection, migration)
         return
-    for statement in split_statements(migration.text):
-        with _said_of(project, migration.path, migration.text, statement.offset):
-            connection.execute(statement.text.encode())
+    done = 0
+    try:
+        for statement in split_statements(text):
+            _run_statement(connection, project, path, text, statement)
+            done += 1
+        if connection.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
+            raise ProjectError(f"{path}: begins a transaction that it doesn't end")
+    except ClickmartError as error:
+        if not connection.broken:
+            connection.rollback()  # of what the migration itself has begun
+        if done:
+            error.args = (f"{error}\nwhat stands before it in {path} is done, since that runs without a transaction",)
+        raise
+    reset_session(connection)
     ledger.write_migration(connection, migration)
 
 
-def _report(planned: Plan, *, full: bool) -> ApplyReport:
+def _refresh(connection: Connection, project: Project, *, full: bool, jobs: int | None) -> tuple[int, int, bool]:
+    """Takes the new loads into the marts: how many loads and rows, and whether marts were built anew."""
+    logger.info("refreshing the marts")
+    if jobs is not None:
+        for name in ("max_parallel_workers_per_gather", "max_parallel_maintenance_workers"):
+            connection.execute("select set_config(%s, %s, true)", (name, str(jobs - 1)))
+    with _said_of(project, _REFRESH):
+        found = connection.execute("select to_regprocedure(%s) is not null", (_REFRESH,)).fetchone()
+        if not (found and found[0]):
+            raise ProjectError(f"no function {_REFRESH}: a file of sql/ must make it, as sql/cdm/30_refresh.sql does")
+        row = connection.execute("select count_loads, count_rows, is_rebuilt from cdm.refresh(%s)", (full,)).fetchone()
+    loads, rows, rebuilt = row or (0, 0, False)
+    return int(str(loads)), int(str(rows)), bool(rebuilt)
+
+
+def _run(connection: Connection, project: Project, path: str, text: str) -> None:
+    """Runs a file statement by statement, so that an error has a place also where PostgreSQL names none."""
+    for statement in split_statements(text):
+        _run_statement(connection, project, path, text, statement)
+
+
+def _run_statement(connection: Connection, project: Project, path: str, text: str, statement: Statement) -> None:
+    with _said_of(project, path, text, statement.offset):
+        connection.execute(statement.text.encode(), prepare=False)
+
+
+def _report(planned: Plan) -> ApplyReport:
     """The report of what would run."""
     return ApplyReport(
         planned=True,
@@ -186,16 +221,14 @@ def _report(planned: Plan, *, full: bool) -> ApplyReport:
         files=tuple((step.file.path, step.reason) for step in planned.files),
         new_loads=planned.new_loads,
         new_rows=planned.new_rows,
-        rebuilt=full,
+        rebuilt=planned.rebuild,
         seconds=0.0,
     )
 
 
 @contextmanager
 def _locked(connection: Connection) -> Iterator[None]:
-    if not ledger.lock(connection, wait=False):
-        logger.info("waiting for another apply to end")
-        ledger.lock(connection, wait=True)
+    ledger.lock(connection)
     try:
         yield
     finally:
@@ -204,9 +237,9 @@ def _locked(connection: Connection) -> Iterator[None]:
 
 
 @contextmanager
-def _said_of(project: Project, path: str | None, text: str = "", offset: int = 0) -> Iterator[None]:
+def _said_of(project: Project, name: str, text: str = "", offset: int = 0) -> Iterator[None]:
     """Errors of PostgreSQL within are said with the project's own file and line."""
     try:
         yield
     except psycopg.Error as error:
-        raise sql_error(error, project, path, text, offset) from error
+        raise sql_error(error, project, name, text, offset) from error

@@ -29,12 +29,12 @@ class CheckResult:
     failures: tuple[tuple[object, ...], ...]
 
     def __str__(self) -> str:
+        head = f"{'FAILED' if self.count_failures else 'ok':<8}{self.name}" + (f": {self.claim}" if self.claim else "")
         if not self.count_failures:
-            return f"ok      {self.name}: {self.claim}"
-        rows = text_table(self.columns, self.failures)
+            return head
         more = self.count_failures - len(self.failures)
         rest = f"\n... and {more:,} more rows" if more else ""
-        return f"FAILED  {self.name}: {self.claim}\n{rows}{rest}"
+        return f"{head}\n{text_table(self.columns, self.failures)}{rest}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,27 +69,26 @@ class CheckReport:
 
 
 def run_checks(connection: Connection, project: Project) -> CheckReport:
-    """Runs every check on one snapshot of the warehouse. Raises ProjectError where nothing was applied yet."""
+    """Runs every check on one snapshot of the warehouse. Raises ProjectError where nothing was applied yet, SqlError
+    for a check that fails to run."""
+    with connection.transaction():
+        connection.execute("set transaction isolation level repeatable read, read only")
+        views = connection.execute(
+            "select relname, coalesce(obj_description(oid, 'pg_class'), '') from pg_class "
+            "where relnamespace = to_regnamespace('checks') and relkind in ('v', 'm') order by relname"
+        ).fetchall()
+        if not views:
+            raise ProjectError("nothing to check: this warehouse has no checks yet; run `clickmart apply`")
+        return CheckReport(tuple(_run(connection, project, str(name), str(claim)) for name, claim in views))
+
+
+def _run(connection: Connection, project: Project, name: str, claim: str) -> CheckResult:
+    query = sql.SQL("select *, count(*) over () from {} limit {}")
     try:
-        with connection.transaction():
-            connection.execute("set transaction isolation level repeatable read, read only")
-            views = connection.execute(
-                "select relname, coalesce(obj_description(oid, 'pg_class'), '') from pg_class "
-                "where relnamespace = to_regnamespace('checks') and relkind in ('v', 'm') order by relname"
-            ).fetchall()
-            if not views:
-                raise ProjectError("nothing to check: this warehouse has no checks yet; run `clickmart apply`")
-            return CheckReport(tuple(_run(connection, str(name), str(claim)) for name, claim in views))
+        cursor = connection.execute(query.format(sql.Identifier("checks", name), SHOWN_ROWS))
+        rows = cursor.fetchall()
     except psycopg.Error as error:
-        raise sql_error(error, project, None) from error
-
-
-def _run(connection: Connection, name: str, claim: str) -> CheckResult:
-    view = sql.Identifier("checks", name)
-    cursor = connection.execute(
-        sql.SQL("select *, count(*) over () from {} limit {}").format(view, sql.Literal(SHOWN_ROWS))
-    )
-    rows = cursor.fetchall()
+        raise sql_error(error, project, f"checks.{name}") from error
     names = tuple(column.name for column in cursor.description or ())[:-1]
     count = int(str(rows[0][-1])) if rows else 0
     return CheckResult(name, claim, count, names, tuple(row[:-1] for row in rows))

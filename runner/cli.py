@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import os
@@ -39,6 +40,11 @@ class Commands(click.Group):
         except KeyboardInterrupt:
             click.echo("clickmart: interrupted; what was not finished is undone", err=True)
             ctx.exit(1)
+        except click.NoSuchOption as error:
+            if error.option_name != "--dsn":
+                raise
+            message = "--dsn stands before the command: clickmart --dsn DSN COMMAND."
+            raise click.UsageError(message, error.ctx) from None
         except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
             raise
         except Exception as error:
@@ -66,6 +72,11 @@ def main(ctx: click.Context, dsn: str | None) -> None:
         level=logging.INFO if sys.stderr.isatty() else logging.WARNING,
         format="%(message)s",
     )
+    # Its warnings are about a connection that is lost: the error that follows says so.
+    logging.getLogger("psycopg").setLevel(logging.ERROR)
+    # A terminal that lacks a letter of the data shows its code instead.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 @main.command()
@@ -84,7 +95,7 @@ def init(folder: str) -> None:
     """Copy the built-in project folder to DIR, to change it."""
     from . import api
 
-    click.echo(f"{api.init(folder)}: a project folder; change it, then `clickmart apply --project {folder}`")
+    click.echo(api.init(folder))
 
 
 @main.command()
@@ -116,18 +127,21 @@ def load(
 @main.command()
 @click.option("--plan", is_flag=True, help="Change nothing; show what would run, and why.")
 @click.option("--full", is_flag=True, help="Build all marts anew.")
+@click.option(
+    "--jobs", metavar="N", type=click.IntRange(min=1), help="Let N processes of the server refresh the marts."
+)
 @project_option
 @json_option
 @click.pass_obj
-def apply(dsn: str | None, plan: bool, full: bool, project: str | None, as_json: bool) -> None:
+def apply(dsn: str | None, plan: bool, full: bool, jobs: int | None, project: str | None, as_json: bool) -> None:
     """Apply pending migrations and changed SQL files, and take new loads into the marts."""
     from . import api
 
-    _print(api.apply(dsn=dsn, project=project, plan=plan, full=full), as_json)
+    _print(api.apply(dsn=dsn, project=project, plan=plan, full=full, jobs=jobs), as_json)
 
 
 @main.command()
-@click.option("--exit-code", is_flag=True, help="End with 3 when anything is pending.")
+@click.option("--exit-code", is_flag=True, help="End with 3 when anything is pending or has drifted.")
 @project_option
 @json_option
 @click.pass_obj
@@ -148,7 +162,8 @@ def render(name: str | None, project: str | None) -> None:
     """Print the SQL that the templates make, or the one file NAME, ready for psql."""
     from . import api
 
-    click.echo(api.render(name, project=project), nl=False)
+    # As bytes: SQL is UTF-8, whatever the terminal is.
+    click.echo(api.render(name, project=project).encode(), nl=False)
 
 
 @main.command()
@@ -181,7 +196,7 @@ def stop() -> None:
     """Stop the embedded server of the current folder."""
     from . import api
 
-    click.echo("stopped" if api.stop() else "no embedded server runs here")
+    click.echo(api.stop())
 
 
 def _print(report: Report, as_json: bool) -> None:

@@ -24,19 +24,21 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 
 import psycopg
 from psycopg.conninfo import make_conninfo
+from psycopg.pq import PGconn, Ping
 
 from .errors import WarehouseError
 
 NAME = "clickmart"  # of the superuser and of the database
-START_SECONDS = 60  # until the lock is free or a server listens
-RECOVERY_SECONDS = 600  # until a server that listens has replayed its log
+ANSWER_SECONDS = 5  # to a connection
+START_SECONDS = 60  # until the lock is free and a server lets clients in
+RECOVERY_SECONDS = 600  # the same for a server that says that it is starting, as it replays its log
 STOP_SECONDS = 60  # for a fast shutdown, which ends in a checkpoint
 KILL_SECONDS = 15  # for an immediate one
 LOG_BYTES = 16 * 2**20  # a longer log is set aside before the next start
@@ -59,7 +61,7 @@ if sys.platform == "linux":
     # limited so on Linux, and PostgreSQL can't do without some of it anyway.
     SETTINGS["dynamic_shared_memory_type"] = "sysv"
 
-_OWN_NAMES = {"data", "data.new", "socket", "lock", "server.log", "server.log.1"}
+_OWN_NAMES = {"data", "data.new", "socket", "lock", "server.log", "server.log.1", ".gitignore", ".DS_Store"}
 _SOCKET_BYTES = 107 if sys.platform == "linux" else 103
 _SYSTEM_USERS = ("postgres", "nobody")
 
@@ -103,7 +105,7 @@ class EmbeddedServer:
         """Whether the server runs and lets clients in. Changes nothing."""
         with _explained(self.home):
             found = self._find()
-            return found is not None and psycopg.pq.PGconn.ping(found.conninfo("postgres").encode()) == 0
+            return found is not None and found.ping() == Ping.OK
 
     def psql(self) -> Path:
         """The psql that belongs to the server."""
@@ -112,21 +114,20 @@ class EmbeddedServer:
     def start(self) -> str:
         """Make the cluster if there is none, start the server if it doesn't run, and return its conninfo."""
         with _explained(self.home):
-            if conninfo := self._enter(self._find()):
-                return conninfo
-            account = self._account()
-            self._take_home(account)
-            began, log_start = time.monotonic(), None
+            began, account, log_start = time.monotonic(), None, None
             while True:
-                with self._lock(account) as lock:
-                    if lock is not None and log_start is not None:
-                        raise self._failure("the server ended while it started", log_start)
-                    if lock is not None:
-                        log_start = self._launch(account, lock)
                 found = self._find()
                 if conninfo := self._enter(found):
                     return conninfo
-                if time.monotonic() - began > (RECOVERY_SECONDS if found else START_SECONDS):
+                if found is None:
+                    account = account or self._take_home()
+                    with self._lock(account) as lock:
+                        if lock is not None and log_start is not None:
+                            raise self._failure("the server ended while it started", log_start)
+                        if lock is not None:
+                            log_start = self._launch(account, lock)
+                recovers = found is not None and found.ping() == Ping.REJECT
+                if time.monotonic() - began > (RECOVERY_SECONDS if recovers else START_SECONDS):
                     raise self._failure("a server, or what is left of one, holds the folder and does not answer")
                 time.sleep(0.02)
 
@@ -162,36 +163,37 @@ class EmbeddedServer:
         return _Process(int(number[1]) if number else 0, Path(data), Path(folder), port.strip())
 
     def _find(self) -> _Process | None:
-        """The server that runs: the process of the pid file, if it listens and this data folder is its own."""
+        """The server that runs: the process of the pid file, if it listens here, or elsewhere for this data folder."""
         recorded = self._recorded()
         if not recorded.pid or not recorded.port:
             return None
-        for folder in (recorded.folder, self.home / "socket"):  # the second once the folder was moved
-            if _listener(folder / f".s.PGSQL.{recorded.port}") == recorded.pid:
-                own = _is_postgres_in(self._data, recorded.pid)
-                if own or (own is None and recorded.data == self._data):
-                    return replace(recorded, folder=folder)
+        if _listener(self.home / "socket" / f".s.PGSQL.{recorded.port}") == recorded.pid:
+            return replace(recorded, folder=self.home / "socket")  # which may have moved with the server in it
+        if _listener(recorded.folder / f".s.PGSQL.{recorded.port}") == recorded.pid:
+            own = _is_postgres_in(self._data, recorded.pid)
+            return recorded if own or (own is None and recorded.data == self._data) else None
         return None
 
     def _enter(self, found: _Process | None) -> str | None:
-        """The conninfo of the database, which is made if absent; None as long as nobody is let in."""
+        """The conninfo of the database; None while nobody is let in or it is absent, but then it is there next time."""
         if found is None:
             return None
         with suppress(psycopg.OperationalError):
-            psycopg.connect(found.conninfo(), connect_timeout=10).close()
+            psycopg.connect(found.conninfo(), connect_timeout=ANSWER_SECONDS).close()
             return found.conninfo()
         try:
-            connection = psycopg.connect(found.conninfo("postgres"), connect_timeout=10, autocommit=True)
+            connection = psycopg.connect(found.conninfo("postgres"), connect_timeout=ANSWER_SECONDS, autocommit=True)
         except psycopg.OperationalError:
             return None
-        with connection:
+        with closing(connection):
             try:
-                connection.execute("create database clickmart")
-            except (psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation, psycopg.errors.ObjectInUse):
-                return None  # someone else makes it now
+                if not connection.execute("select from pg_database where datname = 'clickmart'").fetchall():
+                    connection.execute("create database clickmart")
             except psycopg.Error as error:
-                raise WarehouseError(f"{self.home}: the database can't be made: {error}") from error
-        return found.conninfo()
+                # Someone else makes it or a template is in use, or the server is on its way down.
+                if error.sqlstate not in {"42P04", "23505", "55006"} and not connection.broken:
+                    raise WarehouseError(f"{self.home}: the database can't be made: {error}") from error
+        return None
 
     # Starting it
 
@@ -214,14 +216,16 @@ class EmbeddedServer:
                 return _Account(user.pw_uid, user.pw_gid)
         raise WarehouseError("PostgreSQL refuses root, and no user `postgres` or `nobody` is there to run it; add one")
 
-    def _take_home(self, account: _Account) -> None:
+    def _take_home(self) -> _Account:
+        """Make the folder, or close it to others, for the user who runs the server."""
         if "\n" in str(self.home):
             raise WarehouseError(f"{str(self.home)!r}: PostgreSQL can't live in a path with a line end; choose another")
         if self.home.is_dir() and not self.exists():
             for name in sorted({path.name for path in self.home.iterdir()} - _OWN_NAMES):
-                if not name.startswith("."):
-                    raise WarehouseError(f"{self.home}: holds no server but {name}; choose a folder that is empty")
+                raise WarehouseError(f"{self.home}: holds no server but {name}; choose a folder that is empty")
+        account = self._account()
         account.own(self.home)
+        return account
 
     @contextmanager
     def _lock(self, account: _Account) -> Iterator[int | None]:
@@ -272,6 +276,7 @@ class EmbeddedServer:
             os.close(log)
 
     def _socket_folder(self, account: _Account) -> Path:
+        """A private folder whose path fits into a socket's address and, without a comma, into a conninfo."""
         digest = hashlib.sha256(os.fsencode(self.home)).hexdigest()[:16]
         elsewhere = f"clickmart-{account.uid}-{digest}"
         folders = (self.home / "socket", Path(tempfile.gettempdir(), elsewhere), Path("/tmp", elsewhere))  # noqa: S108
@@ -287,32 +292,32 @@ class EmbeddedServer:
         if not (self.bin / "postgres").is_file():
             raise WarehouseError(f"{self.bin}: no PostgreSQL there; name the folder of the program `postgres`")
         path = [part for end in (self.home, folder, self.bin) for part in (*reversed(end.parents), end)]
-        probe = account.run("/bin/sh", "-c", _PROBE, self.bin, *path)
-        blocked = re.match(r"blocked ([0-9]+)", probe.stdout)
-        at = path[int(blocked[1])] if blocked else self.bin
+        probe = first = account.run("/bin/sh", "-c", _PROBE, self.bin, *path)
+        blocked = re.match(r"blocked ([0-9]+)", first.stdout)
         setpriv = shutil.which("setpriv") if os.geteuid() == 0 else None
-        # A folder that its owner can reach may lie there for root to fall for: that owner gets no rights.
+        # A folder that its owner can get to may lie there for root to fall for: that owner is given no right.
         trusted = account.name in _SYSTEM_USERS or (blocked and int(blocked[1]) <= len(self.home.parents))
         for right in ("dac_read_search", "dac_override") if setpriv and trusted else ():
             if probe.returncode:
-                # Without no_setuid_fixup, access(2), by which PostgreSQL looks for its programs, ignores the right.
+                # Without no_setuid_fixup, access(2), by which PostgreSQL finds its programs, would ignore the right.
                 ids = (f"--reuid={account.uid}", f"--regid={account.gid}", "--clear-groups")
                 rights = ("--securebits=+no_setuid_fixup", f"--inh-caps=+{right}", f"--ambient-caps=+{right}")
                 account = replace(account, prefix=(str(setpriv), *ids, *rights))
                 probe = account.run("/bin/sh", "-c", _PROBE, self.bin, *path)
         version = re.search(r"\(PostgreSQL\) ([0-9]+)", probe.stdout)
-        if version and int(version[1]) < 15:
-            raise WarehouseError(f"{self.bin}: PostgreSQL {version[1]}; clickmart needs 15 or later")
-        if version:
+        if version and int(version[1]) >= 15:
             return account, int(version[1])
-        if os.geteuid() != 0:
-            raise WarehouseError(f"{at}: PostgreSQL can't be run there: {probe.stderr.strip() or 'no entry'}")
-        raise WarehouseError(
-            f"{at}: user {account.name} can't get in, as whom the server runs because PostgreSQL refuses root; "
-            f"install setpriv (util-linux), move the folder to where all may enter, or don't run clickmart as root"
-        )
+        if version:
+            raise WarehouseError(f"{self.bin}: PostgreSQL {version[1]}; clickmart needs 15 or later")
+        if blocked:
+            raise WarehouseError(
+                f"{path[int(blocked[1])]}: user {account.name} can't get in, who runs PostgreSQL because that refuses "
+                "root; install setpriv (util-linux), move the folder to where all may enter, or don't be root"
+            )
+        raise WarehouseError(f"{self.bin}: PostgreSQL can't be run by user {account.name}: {first.stderr.strip()}")
 
     def _make_cluster(self, account: _Account, lock: int, log: int, major: int) -> None:
+        """Run initdb beside the data folder, so that one that is killed half-way leaves nothing in its place."""
         new = self.home / "data.new"
         if new.exists():
             shutil.rmtree(new)
@@ -339,16 +344,18 @@ class EmbeddedServer:
     def _clear_leftovers(self, folder: Path) -> None:
         """Remove a dead server's pid file and sockets. With the lock held, only a server of other hands may live."""
         pid_file = self._data / "postmaster.pid"
+        if pid_file.exists() and not self._recorded().pid:
+            time.sleep(0.5)  # it may be about to be written
         pid = self._recorded().pid
         if pid and _is_postgres_in(self._data, pid) is not False:
             raise WarehouseError(f"{pid_file}: process {pid}, which clickmart didn't start, is in the way; stop it")
         pid_file.unlink(missing_ok=True)
         for path in folder.glob(".s.PGSQL.*"):
-            if path.suffix != ".lock" and _listener(path) is None:
+            if _listener(path.with_name(path.name.removesuffix(".lock"))) is None:
                 path.unlink()
-                path.with_name(f"{path.name}.lock").unlink(missing_ok=True)
 
     def _failure(self, what: str, log_start: int | None = None) -> WarehouseError:
+        """An error that shows the end of the log, at most from `log_start` on."""
         log = self.home / "server.log"
         lines: list[str] = []
         with suppress(OSError), log.open("rb") as file:
@@ -370,6 +377,9 @@ class _Process:
         # An empty hostaddr keeps that of the environment out.
         elsewhere = {"hostaddr": ""} if "PGHOSTADDR" in os.environ else {}
         return make_conninfo(host=str(self.folder), port=self.port, user=NAME, dbname=database, **elsewhere)
+
+    def ping(self) -> Ping:
+        return Ping(PGconn.ping(make_conninfo(self.conninfo("postgres"), connect_timeout=ANSWER_SECONDS).encode()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -499,8 +509,9 @@ def _is_postgres_in(data: Path, pid: int) -> bool | None:
         return False
     with suppress(OSError):
         return (process / "cwd").samefile(data)
-    with suppress(OSError):  # the directory isn't ours to look at, the command line always is
-        return os.fsencode(data) in (process / "cmdline").read_bytes().split(b"\0") or None
+    with suppress(OSError, ValueError, IndexError):  # not ours to look at: but all may read the command line
+        words = (process / "cmdline").read_bytes().split(b"\0")
+        return Path("/", os.fsdecode(words[words.index(b"-D") + 1])).samefile(data)
     return None
 
 
@@ -515,5 +526,5 @@ def _listener(path: Path) -> int | None:
         except OSError:
             return 0
         if sys.platform == "darwin":
-            return int(client.getsockopt(0, socket.LOCAL_PEERPID))  # of SOL_LOCAL
+            return client.getsockopt(0, 2)  # LOCAL_PEERPID of SOL_LOCAL
         return int(struct.unpack("3i", client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0])

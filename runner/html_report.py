@@ -12,6 +12,7 @@ import psycopg
 from .errors import ProjectError
 from .project import Project
 from .sql_errors import sql_error
+from .tables import is_number, text_of
 from .warehouse import Connection
 
 #: Rows of a card on the page.
@@ -25,7 +26,7 @@ class Card:
     title: str
     description: str
     columns: tuple[str, ...]
-    rows: tuple[tuple[object, ...], ...]
+    rows: tuple[tuple[str, ...], ...]
     numeric: tuple[bool, ...]
     more: bool
 
@@ -49,17 +50,29 @@ def write_report(connection: Connection, project: Project, path: Path) -> Path:
 
 
 def _read_card(connection: Connection, project: Project, file: Path) -> Card:
-    text = file.read_text(encoding="utf-8")
+    path = file.relative_to(project.folder).as_posix()
+    try:
+        text = file.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise ProjectError(f"{path}: can't be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise ProjectError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start})") from None
     comments = [line.removeprefix("--").strip() for line in text.splitlines() if line.startswith("--")]
     try:
         cursor = connection.execute(text.encode())
         rows = cursor.fetchmany(SHOWN_ROWS + 1)
     except psycopg.Error as error:
-        raise sql_error(error, project, file.relative_to(project.folder).as_posix(), text) from error
+        raise sql_error(error, project, path, text) from error
     columns = tuple(column.name for column in cursor.description or ())
     numeric = tuple(
-        bool(rows) and all(not isinstance(row[i], str) and hasattr(row[i], "__float__") for row in rows)
-        for i in range(len(columns))
+        bool(rows) and all(row[i] is None or is_number(row[i]) for row in rows) for i in range(len(columns))
     )
-    title, description = comments[0] if comments else file.stem, comments[1] if len(comments) > 1 else ""
-    return Card(title, description, columns, tuple(rows[:SHOWN_ROWS]), numeric, len(rows) > SHOWN_ROWS)
+    title, description = [*comments, "", ""][:2]
+    return Card(
+        title or file.stem,
+        description,
+        columns,
+        tuple(tuple(map(text_of, row)) for row in rows[:SHOWN_ROWS]),
+        numeric,
+        len(rows) > SHOWN_ROWS,
+    )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -14,8 +16,11 @@ from .project import Migration, SqlFile
 from .version import __version__
 from .warehouse import Connection
 
+logger = logging.getLogger(__name__)
+
 #: Applies wait for each other by this lock, as does cdm.refresh.
 _LOCK: Final = "hashtextextended('clickmart.apply', 0)"
+_LOCK_SECONDS: Final = 0.1
 
 _SCHEMA: Final = """
 create schema if not exists clickmart;
@@ -85,12 +90,16 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """What stands in a database; empty is a database that clickmart has not touched."""
+    """What stands in a database; empty is a database that clickmart has not touched.
+
+    `new_loads` and `new_rows` are not in the marts yet; `rebuild` says that the next refresh builds marts anew.
+    """
 
     migrations: Mapping[str, AppliedMigration] = field(default_factory=dict)
     files: Mapping[str, AppliedFile] = field(default_factory=dict)
     new_loads: int = 0
     new_rows: int = 0
+    rebuild: bool = False
     last_loads: tuple[Load, ...] = ()
 
 
@@ -118,16 +127,24 @@ def read_ledger(connection: Connection, last_loads: int = 0) -> Ledger:
             (last_loads,),
         ).fetchall()
     count, rows = new or (0, 0)
-    return Ledger(ledger.migrations, ledger.files, int(str(count)), int(str(rows)), tuple(loads))
+    rebuild = False
+    if _exists(connection, "cdm.rebuild"):
+        rebuild = _is_true(connection, "select exists (select from cdm.rebuild where page_views or purchases)")
+    return replace(ledger, new_loads=int(str(count)), new_rows=int(str(rows)), rebuild=rebuild, last_loads=tuple(loads))
 
 
-def lock(connection: Connection, *, wait: bool) -> bool:
-    """Takes the lock that applies hold for their session; False where another has it and `wait` is not set."""
-    if wait:
-        connection.execute(f"select pg_advisory_lock({_LOCK})")
-        return True
-    row = connection.execute(f"select pg_try_advisory_lock({_LOCK})").fetchone()
-    return bool(row and row[0])
+def lock(connection: Connection) -> None:
+    """Takes the lock that applies hold for their session; waits for it where another has it.
+
+    It asks again and again, since a session that waits within a statement would keep the `create index concurrently`
+    of the other waiting: each would wait for the other.
+    """
+    waits = False
+    while not _is_true(connection, f"select pg_try_advisory_lock({_LOCK})"):
+        if not waits:
+            logger.info("waiting for another apply to end")
+        waits = True
+        time.sleep(_LOCK_SECONDS)
 
 
 def unlock(connection: Connection) -> None:
@@ -159,5 +176,9 @@ def write_file(connection: Connection, file: SqlFile, settings: Mapping[str, Any
 
 
 def _exists(connection: Connection, relation: str) -> bool:
-    row = connection.execute("select to_regclass(%s) is not null", (relation,)).fetchone()
+    return _is_true(connection, "select to_regclass(%s) is not null", relation)
+
+
+def _is_true(connection: Connection, query: str, *parameters: object) -> bool:
+    row = connection.execute(query.encode(), parameters).fetchone()
     return bool(row and row[0])

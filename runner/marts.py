@@ -15,8 +15,8 @@ MARTS: Final = {
     "products_hours": "select hour_timestamp, count_products, count(*) over () from cdm.products_hours "
     "order by hour_timestamp limit %s",
     "top_pages": "select *, count(*) over () from cdm.top_pages order by id limit %s",
-    "sources": "select referer_url, utm_campaign, count_users, count_purchases, share_users, count(*) over () from cdm.sources "
-    "order by count_users desc, referer_url, utm_campaign limit %s",
+    "sources": "select referer_url, utm_campaign, count_users, count_purchases, share_users, count(*) over () "
+    "from cdm.sources order by count_users desc, referer_url, utm_campaign limit %s",
     "purchases": "select user_id, confirmed_at, count_products, referer_url, utm_campaign, count(*) over () "
     "from cdm.purchases order by confirmed_at, user_id limit %s",
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,8 +19,9 @@ PARTS: Final = ("migrations", "sql", "dashboards")
 #: Folders of sql/ that come first, in this order; any other follows by name.
 LAYERS: Final = ("stage", "cdm")
 NO_TRANSACTION: Final = "-- clickmart: no transaction"
-#: Statements that would end the transaction in which a migration and its ledger row are one.
+#: Statements that begin or end a transaction; a rollback to a savepoint does neither.
 _TRANSACTION_WORDS: Final = frozenset({"begin", "start", "commit", "end", "rollback", "abort"})
+_CLIENT_COPY: Final = re.compile(r"\b(?:stdin|stdout)\b", re.IGNORECASE)
 
 
 def checksum(content: bytes) -> str:
@@ -28,21 +30,18 @@ def checksum(content: bytes) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Migration:
-    """A migration: plain SQL, applied once. `path` is its path from the project folder, `name` the file's own name."""
+    """A migration: plain SQL, applied once. `path` is its path from the project folder, `name` the file's own name,
+    `text` what the server gets: all of the file but for a byte order mark."""
 
     path: str
     name: str
-    content: bytes
+    text: str
     checksum: str
-
-    @property
-    def text(self) -> str:
-        return self.content.decode("utf-8")
 
     @property
     def in_transaction(self) -> bool:
         """False where the first line opts out, as `create index concurrently` needs."""
-        return self.text.removeprefix("\ufeff").partition("\n")[0].strip().lower() != NO_TRANSACTION
+        return self.text.partition("\n")[0].strip().lower() != NO_TRANSACTION
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,64 +68,88 @@ class Project:
 
     @cached_property
     def migrations(self) -> tuple[Migration, ...]:
-        """All migrations, in the order in which they apply. Raises ProjectError for one that is no UTF-8 text, or
-        that would end its own transaction."""
-        return tuple(map(_read_migration, sorted((self.folder / "migrations").glob("*.sql"), key=lambda p: p.name)))
+        """All migrations, in the order in which they apply. Raises ProjectError for one that can't be read, or that
+        would end its own transaction."""
+        return tuple(map(self._read_migration, _sql_files(self.folder / "migrations", "*.sql")))
 
     @cached_property
     def files(self) -> tuple[SqlFile, ...]:
-        """All SQL files, rendered, in the order in which they apply. Raises ProjectError for one that can't render."""
+        """All SQL files, rendered, in the order in which they apply. Raises ProjectError for one that can't render, or
+        that would end the transaction of all."""
         folder = self.folder / "sql"
-        stray = sorted(folder.glob("*.sql"))
-        if stray:
+        if stray := _sql_files(folder, "*.sql"):
             raise ProjectError(f"sql/{stray[0].name}: stands in no folder of sql/; move it into one, as sql/cdm")
-        paths = [path.relative_to(folder) for path in folder.rglob("*.sql") if path.is_file()]
+        paths = [path.relative_to(folder) for path in _sql_files(folder, "**/*.sql")]
         paths.sort(key=lambda path: (_layer(path.parts[0]), path.as_posix()))
         return tuple(self._render(path.as_posix()) for path in paths)
 
-    def locate(self, path: str, offset: int) -> Position | None:
-        """From which line of the project's own files a character of a file's rendered text comes."""
-        for migration in self.migrations:
-            if migration.path == path:
-                return Position.of(path, migration.text, offset)
-        return self.templates.locate(Path(path).relative_to("sql").as_posix(), offset)
+    def locate(self, path: str, text: str, offset: int) -> Position:
+        """Where in the project's own files the character `offset` of the `text` comes from, which the file at `path`
+        holds or is rendered to."""
+        if path.startswith("sql/"):
+            return self.templates.locate(path.removeprefix("sql/"), text, offset)
+        return Position.of(path, text, offset)
+
+    def text_with(self, file: SqlFile, settings: Settings) -> str:
+        """The text to which the file would be rendered with other settings."""
+        return Templates(self.folder / "sql", settings).render(file.template)
 
     def _render(self, template: str) -> SqlFile:
-        text = self.templates.render(template)
+        path, text = file_name(template), self.templates.render(template)
+        self._refuse(path, text, in_transaction=True)
+        content = (self.folder / path).read_bytes()
+        return SqlFile(path, template, text, checksum(content), checksum(text.encode()))
+
+    def _read_migration(self, file: Path) -> Migration:
+        path = f"migrations/{file.name}"
+        try:
+            content = file.read_bytes()
+            text = content.decode("utf-8-sig")
+        except OSError as error:
+            raise ProjectError(f"{path}: can't be read: {error.strerror}") from None
+        except UnicodeDecodeError as error:
+            raise ProjectError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start})") from None
         if "\0" in text:
-            raise ProjectError(f"{file_name(template)}: holds a NUL character")
-        return SqlFile(
-            path=file_name(template),
-            template=template,
-            text=text,
-            template_checksum=checksum((self.folder / "sql" / template).read_bytes()),
-            checksum=checksum(text.encode()),
-        )
+            place = Position.of(path, text, text.index("\0"))
+            raise ProjectError(f"{place}: PostgreSQL can't store the character U+0000 that stands here")
+        migration = Migration(path, file.name, text, checksum(content))
+        self._refuse(path, text, in_transaction=migration.in_transaction)
+        return migration
+
+    def _refuse(self, path: str, text: str, *, in_transaction: bool) -> None:
+        """Raises ProjectError, with the place, for a statement that can't be run as part of the file."""
+        for statement in split_statements(text):
+            words = " ".join(statement.words)
+            problem = ""
+            if words.startswith("copy ") and _CLIENT_COPY.search(statement.text):
+                problem = "copy from stdin or to stdout needs psql at the other end; write insert instead"
+            elif not in_transaction or words == "rollback to":
+                continue
+            elif statement.words[0] in _TRANSACTION_WORDS or words == "prepare transaction":
+                whose = "the migration and its ledger row are" if path.startswith("migrations/") else "all files are"
+                problem = f"{words} would break the one transaction that {whose}; leave it out"
+                if path.startswith("migrations/"):
+                    problem += f", or begin the file with the line `{NO_TRANSACTION}`"
+            if problem:
+                raise ProjectError(f"{self.locate(path, text, statement.offset)}: {problem}")
+
+
+def _sql_files(folder: Path, pattern: str) -> list[Path]:
+    """The files of a folder by name, without hidden ones, which editors and systems put beside others. A link that
+    leads nowhere stays, to be an error."""
+    files = []
+    for path in sorted(folder.glob(pattern), key=lambda path: path.name):
+        name = path.relative_to(folder.parent).as_posix()
+        if path.is_dir() or "/." in name:
+            continue
+        if not name.isprintable():
+            raise ProjectError(f"{name!a}: a name that can't be shown; rename the file")
+        files.append(path)
+    return files
 
 
 def _layer(folder: str) -> tuple[int, str]:
     return (LAYERS.index(folder) if folder in LAYERS else len(LAYERS), folder)
-
-
-def _read_migration(path: Path) -> Migration:
-    name = f"migrations/{path.name}"
-    try:
-        content = path.read_bytes()
-        text = content.decode("utf-8")
-    except OSError as error:
-        raise ProjectError(f"{name}: can't be read: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise ProjectError(f"{name}: not UTF-8 text ({error.reason} at byte {error.start})") from None
-    migration = Migration(name, path.name, content, checksum(content))
-    if migration.in_transaction:
-        for statement in split_statements(text):
-            if statement.first_word in _TRANSACTION_WORDS:
-                place = Position.of(name, text, statement.offset)
-                raise ProjectError(
-                    f"{name}:{place.line}:{place.column}: {statement.first_word!r} would end the migration's "
-                    f"transaction; leave it out, or begin the file with the line {NO_TRANSACTION!r}"
-                )
-    return migration
 
 
 def builtin_folder() -> Path:
@@ -159,5 +182,5 @@ def init_project(folder: str | Path) -> Path:
                 shutil.copytree(builtin_folder() / part, target / part, ignore=shutil.ignore_patterns("__pycache__"))
         (target / FILE_NAME).write_text(DEFAULT_FILE, encoding="utf-8")
     except OSError as error:
-        raise ProjectError(f"{folder}: can't be made: {error.strerror}") from None
+        raise ProjectError(f"{folder}: can't be made: {error.strerror or error}") from None
     return target

@@ -53,7 +53,7 @@ def read_settings(path: Path) -> Settings:
     """The settings of the file; the defaults where there is no such file.
 
     Raises ProjectError, with the file and its line, for an unknown name or a value of the wrong type. Whether
-    PostgreSQL takes a pattern or an interval is asked of the server later: `line_of` finds the line for that.
+    PostgreSQL takes a pattern or an interval is asked of the server later: `place_of` finds the line for that.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -66,38 +66,51 @@ def read_settings(path: Path) -> Settings:
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        message = str(error)
-        line = message.rpartition("line ")[2].partition(",")[0] if "line " in message else str(text.count("\n") + 1)
+        message, _, place = str(error).removesuffix(")").rpartition(" (at ")
+        line = place.removeprefix("line ").replace(", column ", ":")
+        if place == "end of document":
+            line = str(text.count("\n") + 1)
         raise ProjectError(f"{FILE_NAME}:{line}: {message}") from None
 
     for name in document:
         if name != "settings":
-            where = f"{FILE_NAME}:{line_of(text, name)}"
-            raise ProjectError(f"{where}: unknown name {name!r}; the file has [settings] only")
+            raise ProjectError(f"{place_of(text, name)}: unknown name {name!r}; the file has [settings] only")
     table = document.get("settings", {})
     if not isinstance(table, Mapping):
-        raise ProjectError(f"{FILE_NAME}:{line_of(text, 'settings')}: settings is no table; write [settings]")
+        raise ProjectError(f"{place_of(text, 'settings')}: settings is no table; write [settings]")
     known: dict[str, type] = {field.name: type(field.default) for field in fields(Settings)}
     for name, value in table.items():
-        where = f"{FILE_NAME}:{line_of(text, name)}"
+        where = place_of(text, "settings", name)
         if name not in known:
             raise ProjectError(f"{where}: unknown setting {name!r}; there are {', '.join(known)}")
         if type(value) is not known[name]:
-            kind = "a whole number" if known[name] is int else "a text"
-            raise ProjectError(f"{where}: {name} must be {kind}, found {value!r}")
+            kind = "a whole number" if known[name] is int else "a text in quotes"
+            raise ProjectError(f"{where}: {name} must be {kind}, found {_as_toml(value)}")
         if "\0" in str(value):
             raise ProjectError(f"{where}: {name} holds a NUL character")
     settings = Settings(**table)
     if not 1 <= settings.top_pages <= MAX_TOP_PAGES:
-        where = f"{FILE_NAME}:{line_of(text, 'top_pages')}"
+        where = place_of(text, "settings", "top_pages")
         raise ProjectError(f"{where}: top_pages must be from 1 to {MAX_TOP_PAGES}, found {settings.top_pages}")
     return settings
 
 
-def line_of(text: str, name: str) -> int:
-    """The line, from 1, on which a TOML text sets the key or opens the table `name`; 1 where that isn't to be seen."""
-    for number, line in enumerate(text.splitlines(), start=1):
-        key = line.strip().lstrip("[").partition("=")[0].partition("]")[0].strip().strip("\"'")
-        if key == name or key.startswith(f"{name}.") or key.endswith(f".{name}"):
-            return number
-    return 1
+def place_of(text: str, *keys: str) -> str:
+    """The file and the line, from 1, on which its text sets the value that the keys lead to."""
+    lines = text.split("\n")
+    start = 1
+    for end in range(1, len(lines) + 1):
+        try:
+            value: Any = tomllib.loads("\n".join(lines[:end]))
+        except tomllib.TOMLDecodeError:
+            continue  # the value that begins at `start` goes on
+        for key in keys:
+            value = value.get(key) if isinstance(value, Mapping) else None
+        if value is not None:
+            break
+        start = end + 1
+    return f"{FILE_NAME}:{start}"
+
+
+def _as_toml(value: object) -> str:
+    return repr(value) if isinstance(value, str) else str(value).lower()

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
+from .applying import check_settings
 from .ledger import Ledger, Load, read_ledger
 from .plan import Plan, make_plan
 from .project import Project
-from .tables import text_table
+from .tables import counted, text_table
 from .warehouse import Warehouse
 
 LAST_LOADS: Final = 10
@@ -17,7 +18,7 @@ LAST_LOADS: Final = 10
 
 @dataclass(frozen=True, slots=True)
 class StatusReport:
-    """`applied`: (name, when) of migrations, then of SQL files; `plan`: what is not."""
+    """`applied`: (path, when) of migrations, then of SQL files; `plan`: what is not."""
 
     applied: tuple[tuple[str, datetime], ...]
     plan: Plan
@@ -25,15 +26,18 @@ class StatusReport:
 
     @property
     def pending(self) -> bool:
-        return self.plan.pending
+        """Whether the warehouse is not what the project says: something is to be applied, or has drifted."""
+        return self.plan.pending or bool(self.plan.drifted)
 
     def as_dict(self) -> dict[str, Any]:
         return {
             "applied": [{"name": name, "applied_at": when.isoformat()} for name, when in self.applied],
             "pending": [{"name": name, "reason": reason} for name, reason in self._pending_names()],
             "drifted": [migration.path for migration in self.plan.drifted],
+            "gone": list(self.plan.gone),
             "new_loads": self.plan.new_loads,
             "new_rows": self.plan.new_rows,
+            "rebuild": self.plan.rebuild,
             "loads": [
                 {
                     "id": load.id,
@@ -52,13 +56,21 @@ class StatusReport:
         }
 
     def __str__(self) -> str:
-        migrations = sum(name.startswith("migrations/") for name, _ in self.applied)
-        lines = [f"applied: {migrations} migrations, {len(self.applied) - migrations} SQL files"]
+        count_migrations = sum(name.startswith("migrations/") for name, _ in self.applied)
+        count_files = len(self.applied) - count_migrations
+        times = "; times are UTC" if self.applied else ""
+        lines = [f"applied: {counted(count_migrations, 'migration')}, {counted(count_files, 'SQL file')}{times}"]
+        width = max((len(name) for name, _ in self.applied), default=0)
+        lines += [f"  {name:<{width}}  {when:%Y-%m-%d %H:%M:%S}" for name, when in self.applied]
+        lines += [f"not in this project: {name}, was applied and is left alone" for name in self.plan.gone]
         lines += [f"drifted: {migration.path}, changed since it was applied" for migration in self.plan.drifted]
         lines += [f"pending: {name}  {reason}" for name, reason in self._pending_names()]
         if self.plan.new_loads:
-            lines.append(f"pending: {self.plan.new_loads:,} loads, {self.plan.new_rows:,} rows not yet in the marts")
-        if not self.pending and not self.plan.drifted:
+            loads = f"{counted(self.plan.new_loads, 'load')}, {counted(self.plan.new_rows, 'row')}"
+            lines.append(f"pending: {loads} not yet in the marts")
+        if self.plan.rebuild:
+            lines.append("pending: marts to be built anew")
+        if not self.pending:
             lines.append("pending: nothing")
         if self.loads:
             rows = [
@@ -76,12 +88,17 @@ class StatusReport:
 
 
 def read_status(warehouse: Warehouse, project: Project) -> StatusReport:
-    """Only reads; an embedded warehouse that was never made is not made by it."""
+    """Only reads; an embedded warehouse that was never made is not made by it.
+
+    Raises ProjectError where the project can't be read, or has a setting that PostgreSQL doesn't take.
+    """
+    ledger = Ledger()
+    plan = make_plan(project, ledger)
     if warehouse.exists:
         with warehouse.connect() as connection:
+            check_settings(connection, project)
             ledger = read_ledger(connection, LAST_LOADS)
-    else:
-        ledger = Ledger()
+            plan = make_plan(project, ledger)
     applied = [(f"migrations/{m.name}", m.applied_at) for m in sorted(ledger.migrations.values(), key=lambda m: m.name)]
-    applied += [(f.path, f.applied_at) for f in sorted(ledger.files.values(), key=lambda f: f.path)]
-    return StatusReport(tuple(applied), make_plan(project, ledger), ledger.last_loads)
+    applied += [(f.path, f.applied_at) for f in sorted(ledger.files.values(), key=lambda f: f.applied_at)]
+    return StatusReport(tuple(applied), plan, ledger.last_loads)

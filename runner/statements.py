@@ -9,12 +9,11 @@ from typing import Final
 
 _TOKEN: Final = re.compile(
     r"""
-      (?P<comment> --[^\n]* )
-    | (?P<block> /\* )
-    | (?P<text> [eE]'(?:[^'\\]|''|\\.)*' | '(?:[^']|'')*' | "(?:[^"]|"")*" )
-    | (?P<dollar> \$(?:[^\W\d]\w*)?\$ )
-    | (?P<word> [^\W\d][\w$]* )
-    | (?P<mark> [();] )
+      (?P<comment> --[^\n\r]*+ | /\* )
+    | (?P<quoted> [eE]'(?:[^'\\]++|''|\\.)*+' | '[^']*+' | "[^"]*+" )
+    | (?P<dollar> \$(?:[^\W\d]\w*+)?\$ )
+    | (?P<word> [^\W\d][\w$]*+ )
+    | (?P<other> \S )
     """,
     re.VERBOSE | re.DOTALL,
 )
@@ -23,11 +22,13 @@ _BLOCK: Final = re.compile(r"/\*|\*/")
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """One statement: `offset` is its first character's place in the text, from 0; `first_word` in lower case."""
+    """One statement: `offset` is its first character's place in the text, from 0; `words` are its first two words and
+    marks, in lower case; `closed` says that a semicolon ends it."""
 
     offset: int
     text: str
-    first_word: str
+    words: tuple[str, ...]
+    closed: bool
 
 
 def split_statements(text: str) -> Iterator[Statement]:
@@ -35,37 +36,38 @@ def split_statements(text: str) -> Iterator[Statement]:
 
     A semicolon within quotes, a dollar-quoted body, a comment, brackets or a body of `begin atomic` ends nothing.
     """
-    start = position = 0
-    first: re.Match[str] | None = None
-    brackets = blocks = 0
-    previous_word = ""
+    position = start = end = brackets = blocks = 0
+    words: list[str] = []
+    previous = ""
     while match := _TOKEN.search(text, position):
         position = match.end()
-        kind, token = match.lastgroup, match[0].lower()
+        kind, piece = match.lastgroup, match[0].lower()
         if kind == "comment":
+            position = _end_of_comment(text, position) if piece == "/*" else position
             continue
-        if kind == "block":
-            position = _end_of_comment(text, position)
+        if piece == ";" and not brackets and not blocks:
+            if words:
+                yield Statement(start, text[start:end], tuple(words), closed=True)
+            words, previous = [], ""
             continue
-        if kind == "mark" and token == ";" and not brackets and not blocks:  # noqa: S105
-            if first:
-                yield Statement(first.start(), text[first.start() : match.start()], first[0].lower())
-            start, first, previous_word = position, None, ""
-            continue
-        first = first or match
         if kind == "dollar":
-            end = text.find(match[0], position)
-            position = end + len(match[0]) if end >= 0 else len(text)
-        elif kind == "mark":
-            brackets += (token == "(") - (token == ")")  # noqa: S105
-        elif kind == "word":
-            if (token == "atomic" and previous_word == "begin") or (blocks and token == "case"):  # noqa: S105
-                blocks += 1
-            elif blocks and token == "end":  # noqa: S105
-                blocks -= 1
-            previous_word = token
-    if first and text[start:].strip():
-        yield Statement(first.start(), text[first.start() :].rstrip(), first[0].lower())
+            body_end = text.find(match[0], position)
+            position = body_end + len(match[0]) if body_end >= 0 else len(text)
+        elif piece == "(":
+            brackets += 1
+        elif piece == ")":
+            brackets = max(0, brackets - 1)
+        elif (piece == "atomic" and previous == "begin") or (blocks and piece == "case"):
+            blocks += 1
+        elif blocks and piece == "end":
+            blocks -= 1
+        if not words:
+            start = match.start()
+        if len(words) < 2:
+            words.append(piece)
+        previous, end = piece, position
+    if words:
+        yield Statement(start, text[start:end], tuple(words), closed=False)
 
 
 def _end_of_comment(text: str, position: int) -> int:

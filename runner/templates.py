@@ -8,21 +8,26 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from traceback import walk_tb
-from typing import Final
+from typing import Any, Final
 
 import jinja2
 from jinja2.ext import Extension
 from jinja2.lexer import Token, TokenStream
+from jinja2.loaders import split_template_path
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from .errors import ProjectError
 from .settings import Settings
 
-# Private-use characters that frame "template:offset" in a rendering made only to be mapped.
+# Private-use characters that frame "template:offset:length" in a rendering made only to be mapped.
 _OPEN: Final = "\U000f7f01"
 _CLOSE: Final = "\U000f7f02"
 _MARK: Final = re.compile(f"{_OPEN}([0-9]+):([0-9]+):([0-9]+){_CLOSE}")
-_DOLLAR_QUOTE: Final = re.compile(r"\$\w*\$")
+# What must not stand in a plain literal: two dollars may end the body around it, and a filter such as `indent` changes
+# what has lines.
+_NOT_PLAIN: Final = re.compile(r"[\x00-\x1f\x7f]|\$[^$]*\$")
+_ESCAPED: Final = re.compile(r"[\x00-\x1f\x7f$\\]")
+_NOT_STORABLE: Final = re.compile("[\0\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,16 +43,19 @@ class Position:
     def of(cls, file: str, text: str, offset: int) -> Position:
         """The place of the character `offset`, from 0, of a file's text."""
         start = text.rfind("\n", 0, offset) + 1
-        end = text.find("\n", offset)
-        line = text[start : end if end >= 0 else len(text)]
+        line = text[start:].partition("\n")[0].removesuffix("\r")
         return cls(file, text.count("\n", 0, start) + 1, offset - start + 1, line)
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}"
 
 
 def literal(value: object) -> str:
-    """A value as an SQL text literal, also safe within a dollar-quoted body."""
+    """A value as an SQL text literal of one line, also safe within a dollar-quoted body."""
     text = str(value).replace("'", "''")
-    if _DOLLAR_QUOTE.search(text):
-        return "E'" + text.replace("\\", "\\\\").replace("$", "\\u0024") + "'"
+    if _NOT_PLAIN.search(text):
+        escaped = _ESCAPED.sub(lambda found: "\\\\" if found[0] == "\\" else f"\\u{ord(found[0]):04x}", text)
+        return f"E'{escaped}'"
     return f"'{text}'"
 
 
@@ -64,60 +72,79 @@ class Templates:
 
     def render(self, name: str) -> str:
         """The template's text with the settings put in. Raises ProjectError with the template's own line."""
-        return self._render(self._environment, name)
+        text = self._render(self._environment, name)
+        if found := _NOT_STORABLE.search(text):
+            place = self.locate(name, text, found.start())
+            raise ProjectError(f"{place}: PostgreSQL can't store the character U+{ord(found[0]):04X} that stands here")
+        return text
 
-    def locate(self, name: str, offset: int) -> Position | None:
-        """From where the character `offset`, from 0, of the rendered text comes: a line of the template, or of one
-        that it imports. None where that can't be told, as when a template counts the characters it makes."""
+    def locate(self, name: str, text: str, offset: int) -> Position:
+        """From where the character `offset`, from 0, of the rendered `text` comes: a line of the template, or of one
+        that it imports. It is a line of the text itself, and says so, where that can't be told, as when a template
+        counts the characters it makes."""
+        as_rendered = Position.of(f"{file_name(name)} (as rendered)", text, offset)
         environment = self._new_environment()
         marks = _Marks(environment)
         environment.extensions[_Marks.identifier] = marks
-        plain = self.render(name)
         try:
             marked = self._render(environment, name)
         except ProjectError:
-            return None
+            return as_rendered
         spans: list[tuple[int, int, int, int]] = []
         length = read = 0
         for match in _MARK.finditer(marked):
             length += match.start() - read
             read = match.end()
             spans.append((length, int(match[1]), int(match[2]), int(match[3])))
-        if _MARK.sub("", marked) != plain or not spans or offset < spans[0][0]:
-            return None
+        if _MARK.sub("", marked) != text or not spans or offset < spans[0][0]:
+            return as_rendered
         start, template, source_offset, source_length = spans[
             bisect.bisect_right(spans, offset, key=lambda span: span[0]) - 1
         ]
-        # What lies behind the span's own text came from the expression that follows it in the template.
+        # What an expression gives is found where the expression begins: its span has no length.
         source_offset += min(offset - start, source_length)
         template_name = marks.names[template]
         return Position.of(file_name(template_name), marks.sources[template_name], source_offset)
 
     def _new_environment(self) -> jinja2.Environment:
         environment = ImmutableSandboxedEnvironment(
-            loader=jinja2.FileSystemLoader(self._folder),
-            undefined=jinja2.StrictUndefined,
+            loader=jinja2.FunctionLoader(self._read),
+            undefined=_Undefined,
             autoescape=False,
             keep_trailing_newline=True,
             cache_size=0,
         )
+        # What comes out otherwise each time would be applied again each time.
+        del environment.globals["lipsum"], environment.filters["random"]
         environment.filters["literal"] = literal
         # Visible to imported macros too, which get no context of their own.
-        environment.globals = {"settings": self._settings.as_dict(), "range": range}
+        environment.globals["settings"] = _SettingsByName(self._settings.as_dict())
         return environment
+
+    def _read(self, name: str) -> tuple[str, str, None] | None:
+        """Source and path of a template, None where there is none of this name."""
+        path = self._folder.joinpath(*split_template_path(name))
+        try:
+            return path.read_bytes().decode("utf-8-sig"), str(path), None
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise ProjectError(f"{file_name(name)}: can't be read: {error.strerror}") from None
+        except UnicodeDecodeError as error:
+            raise ProjectError(f"{file_name(name)}: not UTF-8 text ({error.reason} at byte {error.start})") from None
 
     def _render(self, environment: jinja2.Environment, name: str) -> str:
         try:
             return environment.get_template(name).render()
-        except jinja2.TemplateNotFound as error:
-            raise ProjectError(f"{file_name(name)}: no template {error.name!r} in sql/") from None
+        except ProjectError:
+            raise
         except jinja2.TemplateSyntaxError as error:
-            where = f"{file_name(error.name or name)}:{error.lineno}"
-            raise ProjectError(f"{where}: {error.message}") from None
-        except UnicodeDecodeError as error:
-            raise ProjectError(f"{file_name(name)}: not UTF-8 text ({error.reason} at byte {error.start})") from None
+            raise ProjectError(f"{file_name(error.name or name)}:{error.lineno}: {error.message}") from None
+        except jinja2.TemplateNotFound as error:
+            raise ProjectError(f"{self._place_of(error, name)}: no template {error.name!r} in sql/") from None
         except Exception as error:  # a template may fail in any way that Python can
-            raise ProjectError(f"{self._place_of(error, name)}: {error or type(error).__name__}") from None
+            message = str(error) or type(error).__name__
+            raise ProjectError(f"{self._place_of(error, name)}: {message}") from None
 
     def _place_of(self, error: BaseException, name: str) -> str:
         """File and line of the innermost template in the error's traceback."""
@@ -134,8 +161,25 @@ def file_name(template: str) -> str:
     return str(PurePosixPath("sql") / template)
 
 
+class _SettingsByName(dict[str, Any]):
+    """The settings as templates see them; a class of its own to be told from a template's other mappings."""
+
+
+class _Undefined(jinja2.StrictUndefined):
+    """Says which settings there are where a template asks for another."""
+
+    __slots__ = ()
+
+    @property
+    def _undefined_message(self) -> str:
+        if isinstance(self._undefined_obj, _SettingsByName):
+            return f"no setting {self._undefined_name!r}; there are {', '.join(self._undefined_obj)}"
+        return super()._undefined_message
+
+
 class _Marks(Extension):
-    """Puts a mark before each line of a template's own text, so that a rendering tells where its characters stood."""
+    """Puts a mark before each line of a template's own text and before each `{{`, so that a rendering tells where its
+    characters stood."""
 
     def __init__(self, environment: jinja2.Environment) -> None:
         super().__init__(environment)
@@ -151,25 +195,29 @@ class _Marks(Extension):
     def filter_stream(self, stream: TokenStream) -> Iterator[Token]:
         name = stream.name or ""
         template = len(self.names) - 1
-        offsets = self._data_offsets(self.sources[name], name)
+        offsets = self._offsets(self.sources[name], name)
         for token in stream:
             if token.type == "data":
                 yield Token(token.lineno, "data", "".join(_marked(token.value, template, next(offsets))))
-            else:
-                yield token
+                continue
+            if token.type == "variable_begin":
+                yield Token(token.lineno, "data", f"{_OPEN}{template}:{next(offsets)}:0{_CLOSE}")
+            yield token
 
-    def _data_offsets(self, source: str, name: str) -> Iterator[int]:
-        """Where each data token of the source starts: the lexer yields the whole source, but for stripped blanks."""
+    def _offsets(self, source: str, name: str) -> Iterator[int]:
+        """Where each text and each `{{` of the source starts: the lexer yields the whole source, but for stripped
+        blanks."""
         offset = 0
         for _, kind, text in self.environment.lexer.tokeniter(source, name):
             while not source.startswith(text, offset):
                 offset += 1
-            if kind == "data":
+            if kind in ("data", "variable_begin"):
                 yield offset
             offset += len(text)
 
 
 def _marked(text: str, template: int, offset: int) -> Iterable[str]:
+    """The text with its marks. Blank lines stay as they are, since filters such as `indent` tell them from others."""
     for line in text.splitlines(keepends=True):
-        yield f"{_OPEN}{template}:{offset}:{len(line)}{_CLOSE}{line}"
+        yield line if line.isspace() else f"{_OPEN}{template}:{offset}:{len(line)}{_CLOSE}{line}"
         offset += len(line)

@@ -10,15 +10,17 @@ from pathlib import Path
 from typing import Final
 
 import psycopg
-from psycopg.conninfo import conninfo_to_dict
 
 from .embedded import EmbeddedServer
-from .errors import WarehouseError
+from .errors import SqlError, WarehouseError
 
 DSN_VARIABLE: Final = "CLICKMART_DSN"
 LIBPQ_VARIABLES: Final = ("PGHOST", "PGSERVICE", "PGDATABASE")
 EMBEDDED_FOLDER: Final = ".clickmart"
 OLDEST_SERVER: Final = 150000
+NO_CONNECTION_STRING: Final = (
+    "the DSN is no connection string; write postgresql://user@host/database or host=... dbname=..."
+)
 
 Connection = psycopg.Connection[tuple[object, ...]]
 
@@ -43,28 +45,65 @@ class Warehouse:
     def connect(self) -> Iterator[Connection]:
         """A connection in autocommit, its session set so that no default of the server changes a meaning.
 
-        Raises WarehouseError where the server can't be reached, is too old or doesn't hold UTF-8.
+        Raises WarehouseError where the server can't be reached, is too old or doesn't hold UTF-8, or where the
+        connection is lost; SqlError where PostgreSQL refuses a statement and nobody has caught it.
         """
+        conninfo = self.start()
         try:
-            connection = psycopg.connect(self.start(), autocommit=True, application_name="clickmart")
+            connection = psycopg.connect(conninfo, autocommit=True, fallback_application_name="clickmart")
         except psycopg.ProgrammingError:
-            raise WarehouseError(
-                "the DSN is no connection string; write postgresql://user@host/database or host=... dbname=..."
-            ) from None
+            raise WarehouseError(NO_CONNECTION_STRING) from None
         except psycopg.OperationalError as error:
-            raise WarehouseError(f"can't connect to the warehouse: {str(error).strip()}") from None
-        with connection:
-            version, encoding = connection.info.server_version, connection.info.parameter_status("server_encoding")
-            if version < OLDEST_SERVER:
-                raise WarehouseError(f"the server is PostgreSQL {version // 10000}; clickmart needs 15 or newer")
-            if encoding != "UTF8":
-                raise WarehouseError(f"the database's encoding is {encoding}; clickmart needs one made with UTF8")
-            connection.execute(
-                "select set_config(name, setting, false) from (values ('TimeZone', 'UTC'), ('DateStyle', 'ISO'), "
-                "('IntervalStyle', 'postgres'), ('client_encoding', 'UTF8'), ('standard_conforming_strings', 'on'), "
-                "('client_min_messages', 'warning')) as settings (name, setting)"
-            )
-            yield connection
+            raise WarehouseError(f"can't connect to the warehouse: {_without_secrets(error, conninfo)}") from None
+        try:
+            with connection:
+                version, encoding = connection.info.server_version, connection.info.parameter_status("server_encoding")
+                if version < OLDEST_SERVER:
+                    raise WarehouseError(f"the server is PostgreSQL {version // 10000}; clickmart needs 15 or newer")
+                if encoding != "UTF8":
+                    raise WarehouseError(f"the database's encoding is {encoding}; clickmart needs one made with UTF8")
+                reset_session(connection)
+                yield connection
+        except psycopg.Error as error:
+            raise (lost(error) if is_lost(error) else SqlError(message_of(error))) from error
+
+
+def reset_session(connection: Connection) -> None:
+    """Sets the session as a new one, whatever a migration or an SQL file has set in it."""
+    connection.execute(
+        "reset session authorization; reset role; reset all; "
+        "select set_config(name, setting, false) from (values ('TimeZone', 'UTC'), ('DateStyle', 'ISO'), "
+        "('IntervalStyle', 'postgres'), ('client_encoding', 'UTF8'), ('standard_conforming_strings', 'on'), "
+        "('client_min_messages', 'warning')) as settings (name, setting)"
+    )
+
+
+def is_lost(error: psycopg.Error) -> bool:
+    """Whether the connection ended with the error."""
+    if error.diag.message_primary is None:
+        return isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError))
+    return error.diag.severity_nonlocalized in ("FATAL", "PANIC")
+
+
+def lost(error: psycopg.Error) -> WarehouseError:
+    return WarehouseError(f"the connection to the warehouse was lost: {message_of(error)}")
+
+
+def message_of(error: psycopg.Error) -> str:
+    """What PostgreSQL says, without its own idea of the place."""
+    diagnosis = error.diag
+    lines = [diagnosis.message_primary or str(error).strip()]
+    lines += [f"detail: {diagnosis.message_detail}"] if diagnosis.message_detail else []
+    lines += [f"hint: {diagnosis.message_hint}"] if diagnosis.message_hint else []
+    return "\n".join(lines)
+
+
+def _without_secrets(error: psycopg.Error, conninfo: str) -> str:
+    """libpq's message. It takes a part of a password for the host where the password's own @ or / ends it."""
+    user_and_password = conninfo.partition("://")[2].rpartition("@")[0]
+    if set("@/?#") & set(user_and_password):
+        return "in a user or password of the DSN, @ / ? # must be written %40 %2F %3F %23"
+    return str(error).strip()
 
 
 def find_warehouse(dsn: str | None = None, folder: str | Path | None = None) -> Warehouse:
@@ -78,23 +117,22 @@ def find_warehouse(dsn: str | None = None, folder: str | Path | None = None) -> 
     return Warehouse("", EmbeddedServer(home=Path(folder or Path.cwd()).absolute() / EMBEDDED_FOLDER))
 
 
-#: libpq's keywords that psql takes from the environment, so that no password stands on a command line
-_ENVIRONMENT: Final = {
-    "host": "PGHOST", "hostaddr": "PGHOSTADDR", "port": "PGPORT", "dbname": "PGDATABASE", "user": "PGUSER",
-    "password": "PGPASSWORD", "passfile": "PGPASSFILE", "service": "PGSERVICE", "options": "PGOPTIONS",
-    "application_name": "PGAPPNAME", "sslmode": "PGSSLMODE", "sslcert": "PGSSLCERT", "sslkey": "PGSSLKEY",
-    "sslrootcert": "PGSSLROOTCERT", "channel_binding": "PGCHANNELBINDING", "connect_timeout": "PGCONNECT_TIMEOUT",
-    "target_session_attrs": "PGTARGETSESSIONATTRS", "gssencmode": "PGGSSENCMODE",
-}  # fmt: skip
-
-
 def libpq_environment(conninfo: str) -> dict[str, str]:
-    """The conninfo as libpq's environment variables. Raises WarehouseError for a keyword that has none."""
+    """The conninfo as libpq's environment variables, so that no password stands on a command line. Raises
+    WarehouseError for a keyword that has none."""
+    variables = {option.keyword: option.envvar for option in psycopg.pq.Conninfo.get_defaults()}
     try:
-        parameters = conninfo_to_dict(conninfo)
-    except psycopg.ProgrammingError:
-        raise WarehouseError("the DSN is no connection string") from None
-    unknown = [name for name in parameters if name not in _ENVIRONMENT]
-    if unknown:
-        raise WarehouseError(f"psql can't be given {unknown[0]} of the DSN; set it in libpq's service file instead")
-    return {_ENVIRONMENT[name]: str(value) for name, value in parameters.items() if value is not None}
+        options = psycopg.pq.Conninfo.parse(conninfo.encode())
+    except psycopg.OperationalError:
+        raise WarehouseError(NO_CONNECTION_STRING) from None
+    environment = {}
+    for option in options:
+        if option.val is not None:
+            variable = variables.get(option.keyword)
+            if variable is None:
+                keyword = option.keyword.decode()
+                raise WarehouseError(
+                    f"psql can't be given {keyword} of the DSN; set it in libpq's service file instead"
+                )
+            environment[variable.decode()] = option.val.decode()
+    return environment
