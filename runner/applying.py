@@ -190,6 +190,7 @@ def _apply_migration(connection: Connection, project: Project, migration: Migrat
 def _refresh(connection: Connection, project: Project, *, full: bool, jobs: int | None) -> tuple[int, int, bool]:
     """Takes the new loads into the marts: how many loads and rows, and whether marts were built anew."""
     logger.info("refreshing the marts")
+    connection.add_notice_handler(_log_notice)
     if jobs is not None:
         for name in ("max_parallel_workers_per_gather", "max_parallel_maintenance_workers"):
             connection.execute("select set_config(%s, %s, true)", (name, str(jobs - 1)))
@@ -200,6 +201,11 @@ def _refresh(connection: Connection, project: Project, *, full: bool, jobs: int 
         row = connection.execute("select count_loads, count_rows, is_rebuilt from cdm.refresh(%s)", (full,)).fetchone()
     loads, rows, rebuilt = row or (0, 0, False)
     return int(str(loads)), int(str(rows)), bool(rebuilt)
+
+
+def _log_notice(notice: psycopg.errors.Diagnostic) -> None:
+    """The refresh says on what it works."""
+    logger.info("  %s", notice.message_primary)
 
 
 def _run(connection: Connection, project: Project, path: str, text: str) -> None:
