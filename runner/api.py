@@ -11,7 +11,9 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterable
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
@@ -187,13 +189,23 @@ def psql(*arguments: str, dsn: str | None = None) -> int:
     if not (program := shutil.which("psql")):
         program = str((warehouse.embedded or EmbeddedServer(home=Path(EMBEDDED_FOLDER))).psql())
     environment = os.environ | libpq_environment(warehouse.start())
-    # Ctrl-C is for psql, which ends a query by it and not itself.
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        code = subprocess.call([program, *arguments], env=environment)  # noqa: S603
-        return code if code >= 0 else 128 - code  # as a shell says that a signal ended it
+        with _interrupts_left_to_child():
+            code = subprocess.call([program, *arguments], env=environment)  # noqa: S603
     except OSError as error:
         raise WarehouseError(f"{program}: can't be run: {error.strerror}") from None
+    return code if code >= 0 else 128 - code  # as a shell says that a signal ended it
+
+
+@contextmanager
+def _interrupts_left_to_child() -> Iterator[None]:
+    """Ctrl-C is for psql, which ends a query by it and not itself. Threads other than the main one never see it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
     finally:
         signal.signal(signal.SIGINT, before)
 

@@ -86,8 +86,10 @@ def run_checks(connection: Connection, project: Project) -> CheckReport:
 def _run(connection: Connection, project: Project, name: str, claim: str) -> CheckResult:
     query = sql.SQL("select *, count(*) over () from {} limit {}")
     try:
-        cursor = connection.execute(query.format(sql.Identifier("checks", name), SHOWN_ROWS))
-        rows = cursor.fetchall()
+        with connection.transaction():
+            connection.execute("set transaction read only")
+            cursor = connection.execute(query.format(sql.Identifier("checks", name), SHOWN_ROWS))
+            rows = cursor.fetchall()
     except psycopg.Error as error:
         raise sql_error(error, project, f"checks.{name}") from error
     names = tuple(column.name for column in cursor.description or ())[:-1]

@@ -181,7 +181,14 @@ def check(dsn: str | None, project: str | None, as_json: bool) -> None:
         click.get_current_context().exit(1)
 
 
-@main.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
+class PassThrough(click.Command):
+    """A command that takes every argument as it is, `--help` and `--` too."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, ["--", *args])
+
+
+@main.command(cls=PassThrough)
 @click.argument("arguments", metavar="[ARGS]...", nargs=-1, type=click.UNPROCESSED)
 @click.pass_obj
 def psql(dsn: str | None, arguments: tuple[str, ...]) -> None:

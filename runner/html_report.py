@@ -12,6 +12,7 @@ import psycopg
 from .errors import ProjectError
 from .project import Project
 from .sql_errors import sql_error
+from .statements import split_statements
 from .tables import is_number, text_of
 from .warehouse import Connection
 
@@ -58,11 +59,14 @@ def _read_card(connection: Connection, project: Project, file: Path) -> Card:
     except UnicodeDecodeError as error:
         raise ProjectError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start})") from None
     comments = [line.removeprefix("--").strip() for line in text.splitlines() if line.startswith("--")]
+    statements = list(split_statements(text))
+    if len(statements) != 1:
+        raise ProjectError(f"{path}: a card is one query, and here are {len(statements)}")
     try:
-        cursor = connection.execute(text.encode())
+        cursor = connection.execute(statements[0].text.encode())
         rows = cursor.fetchmany(SHOWN_ROWS + 1)
     except psycopg.Error as error:
-        raise sql_error(error, project, path, text) from error
+        raise sql_error(error, project, path, text, statements[0].offset) from error
     columns = tuple(column.name for column in cursor.description or ())
     numeric = tuple(
         bool(rows) and all(row[i] is None or is_number(row[i]) for row in rows) for i in range(len(columns))

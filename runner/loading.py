@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -30,6 +31,7 @@ _SPOOL_BYTES: Final = 2**20
 #: What a summary says of columns that stage.events lacks; a name may be as long as a file.
 _MAX_COLUMNS: Final = 20
 _MAX_NAME: Final = 60
+_MAX_MESSAGE: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,7 @@ class FileReport:
         rejects = _count_rejects(self.rows_rejected)
         if self.status == "failed":
             return f"failed{rejects}: {self.problem}"
-        names = [_one_line(name, _MAX_NAME) for name in self.unknown_columns[:_MAX_COLUMNS]]
+        names = [_shown(name, _MAX_NAME) for name in self.unknown_columns[:_MAX_COLUMNS]]
         ignored = f", ignored columns: {', '.join(names)}" if names else ""
         more = f" and {len(self.unknown_columns) - len(names)} more" if len(self.unknown_columns) > len(names) else ""
         return f"{self.rows_loaded:,} rows{rejects} in {self.seconds:.1f} s{ignored}{more}"
@@ -95,7 +97,7 @@ class LoadReport:
         }
 
     def __str__(self) -> str:
-        names = [_one_line(file.file) for file in self.files]
+        names = [_shown(file.file) for file in self.files]
         width = max(map(len, names), default=0)
         lines = [f"{name:<{width}}  {file}" for name, file in zip(names, self.files, strict=True)]
         if len(self.files) != 1:
@@ -140,7 +142,7 @@ def _load_in_turn(conninfo: str, max_rejects: int | None, files: Iterable[str]) 
                     connection = connections.enter_context(Warehouse(conninfo).connect())
                 yield load_file(connection, file, max_rejects=max_rejects)
             except WarehouseError as error:
-                yield FileReport(_stored_text(file), "failed", problem=_one_line(str(error).replace("\n", "; ")))
+                yield FileReport(_stored_text(file), "failed", problem=_in_one_line(str(error)))
 
 
 def load_file(connection: Connection, file: str, *, max_rejects: int | None = None) -> FileReport:
@@ -153,12 +155,12 @@ def load_file(connection: Connection, file: str, *, max_rejects: int | None = No
         with Source.open(file) as source:
             return _load_source(connection, source, max_rejects)
     except LoadError as error:
-        return FileReport(name, "failed", problem=_one_line(_stored_text(str(error)).removeprefix(f"{name}: ")))
+        return FileReport(name, "failed", problem=_shown(_stored_text(str(error)).removeprefix(f"{name}: ")))
     except psycopg.Error as error:
         if connection.closed or is_lost(error):
             raise lost(error) from error
         context = f" ({error.diag.context})" if error.diag.context else ""
-        return FileReport(name, "failed", problem=_one_line(f"{message_of(error)}{context}".replace("\n", "; ")))
+        return FileReport(name, "failed", problem=_in_one_line(f"{message_of(error)}{context}"))
 
 
 def _load_source(connection: Connection, source: Source, max_rejects: int | None) -> FileReport:
@@ -225,7 +227,7 @@ def _same_content(connection: Connection, checksum: str) -> str:
     row = connection.execute(
         "select id, file_name from stage.loads where checksum = %s and status = 'loaded'", (checksum,)
     ).fetchone()
-    return f"its content is loaded already, load {row[0]}, {_one_line(str(row[1]))}" if row else ""
+    return f"its content is loaded already, load {row[0]}, {_shown(str(row[1]))}" if row else ""
 
 
 def _scalar(connection: Connection, query: str, *parameters: object) -> object:
@@ -239,10 +241,14 @@ def _stored_text(text: str) -> str:
     return os.fsencode(text).decode("utf-8", "backslashreplace")
 
 
-def _one_line(text: str, length: int = 1000) -> str:
-    """A text to be shown within a line."""
+def _shown(text: str, length: int = _MAX_MESSAGE) -> str:
+    """A text from outside as a part of a line: without control characters, and no longer than that."""
     cut = text if len(text) <= length else f"{text[:length]}..."
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in cut)
+
+
+def _in_one_line(message: str) -> str:
+    return _shown(re.sub(r"\s*\n\s*", "; ", message.strip()))
 
 
 def _count_rejects(count: int) -> str:

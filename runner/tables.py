@@ -41,6 +41,8 @@ def text_of(value: object) -> str:
     """A value for people: on one line, None as nothing, and nothing in it that a terminal would obey."""
     if value is None:
         return ""
+    if isinstance(value, bool):
+        return str(value).lower()
     if isinstance(value, float):
         return f"{value:,.4f}"
     if is_number(value):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -54,7 +55,8 @@ class Warehouse:
         except psycopg.ProgrammingError:
             raise WarehouseError(NO_CONNECTION_STRING) from None
         except psycopg.OperationalError as error:
-            raise WarehouseError(f"can't connect to the warehouse: {_without_secrets(error, conninfo)}") from None
+            message = str(error).strip().removeprefix("connection failed: ")
+            raise WarehouseError(f"can't connect to the warehouse: {message}") from None
         try:
             with connection:
                 version, encoding = connection.info.server_version, connection.info.parameter_status("server_encoding")
@@ -98,23 +100,25 @@ def message_of(error: psycopg.Error) -> str:
     return "\n".join(lines)
 
 
-def _without_secrets(error: psycopg.Error, conninfo: str) -> str:
-    """libpq's message. It takes a part of a password for the host where the password's own @ or / ends it."""
-    user_and_password = conninfo.partition("://")[2].rpartition("@")[0]
-    if set("@/?#") & set(user_and_password):
-        return "in a user or password of the DSN, @ / ? # must be written %40 %2F %3F %23"
-    return str(error).strip()
-
-
 def find_warehouse(dsn: str | None = None, folder: str | Path | None = None) -> Warehouse:
     """The warehouse that `dsn` names, else CLICKMART_DSN, else libpq's variables, else the embedded one of `folder`
-    (None is the current folder)."""
+    (None is the current folder). Raises WarehouseError for a URL that libpq would misread."""
     dsn = dsn or os.environ.get(DSN_VARIABLE)
     if dsn:
+        _refuse_unescaped(dsn)
         return Warehouse(dsn)
     if any(os.environ.get(name) for name in LIBPQ_VARIABLES):
         return Warehouse("")
     return Warehouse("", EmbeddedServer(home=Path(folder or Path.cwd()).absolute() / EMBEDDED_FOLDER))
+
+
+def _refuse_unescaped(dsn: str) -> None:
+    """libpq ends a password at its first @ or /, takes what follows for a host, and says that in its errors."""
+    authority, _, rest = re.sub("[/?#]", "\0", dsn.partition("://")[2], count=1).partition("\0")
+    user, at, host = authority.partition("@")
+    port = user.rpartition(":")[2] if ":" in user and not at else ""
+    if "@" in host or ("@" in rest and re.search(r"[^\d\]]", port)):
+        raise WarehouseError("in a user or a password of the DSN, @ / ? # must be written %40 %2F %3F %23")
 
 
 def libpq_environment(conninfo: str) -> dict[str, str]:

@@ -8,6 +8,7 @@ import threading
 import time
 from pathlib import Path
 
+import clickmart
 import psycopg
 import pytest
 from clickmart import applying
@@ -16,8 +17,6 @@ from clickmart.project import init_project, read_project
 from clickmart.warehouse import Warehouse
 from conftest import Shop
 from projects import REFRESH, apply, ledger, query, relations, smallest_project, value, write_files
-
-import clickmart
 
 Files = dict[str, str | bytes]
 
@@ -106,7 +105,8 @@ def test_what_a_migration_or_a_file_sets_ends_with_it(empty_dsn: str, tmp_path: 
     seen = "current_setting('search_path'), current_setting('timezone'), current_setting('datestyle'), current_user"
     before = f"select pg_catalog.set_config('search_path', '', false); set timezone to 'Asia/Tokyo'; set role {role};"
     files: Files = {
-        "migrations/0002.sql": f"create table cdm.seen (path text, zone text, style text, by text); create role {role}; {before}",
+        "migrations/0002.sql": "create table cdm.seen (path text, zone text, style text, by text);"
+        f"create role {role}; {before}",
         "migrations/0003.sql": f"insert into cdm.seen select {seen};",
         "sql/cdm/10.sql": "set search_path to cdm; set datestyle to german;",
         "sql/cdm/20.sql": f"insert into cdm.seen select {seen};",
@@ -154,10 +154,14 @@ def test_without_a_transaction_what_stands_before_an_error_is_done_and_said_so(e
 
 def test_without_a_transaction_a_migration_may_have_its_own(empty_dsn: str, tmp_path: Path) -> None:
     smallest_project(tmp_path)
-    files: Files = {"migrations/0002.sql": OPT_OUT + "begin; create table cdm.t (a int); commit; create table cdm.u (a int);"}
+    files: Files = {
+        "migrations/0002.sql": OPT_OUT + "begin; create table cdm.t (a int); commit; create table cdm.u (a int);"
+    }
     apply(empty_dsn, smallest_project(tmp_path, files))
     assert {"cdm.t", "cdm.u"} <= relations(empty_dsn)
-    message = refusal(empty_dsn, tmp_path, {"migrations/0003.sql": OPT_OUT + "begin; create table cdm.v (a int); select 1 / 0;"})
+    message = refusal(
+        empty_dsn, tmp_path, {"migrations/0003.sql": OPT_OUT + "begin; create table cdm.v (a int); select 1 / 0;"}
+    )
     assert message.startswith("migrations/0003.sql:2:36: division by zero\n")
     message = refusal(empty_dsn, tmp_path, {"migrations/0003.sql": OPT_OUT + "begin; create table cdm.v (a int);"})
     assert message.startswith("migrations/0003.sql: begins a transaction that it doesn't end")
@@ -205,7 +209,11 @@ def test_files_and_refresh_are_one_transaction_if_the_last_fails_nothing_stands(
         "sql/zoo/10.sql": "select stepp;",
     }
     assert refusal(empty_dsn, tmp_path, broken).startswith('sql/zoo/10.sql:1:8: column "stepp" does not exist')
-    assert (ledger(empty_dsn), relations(empty_dsn), query(empty_dsn, "select path, checksum from clickmart.files")) == before
+    assert (
+        ledger(empty_dsn),
+        relations(empty_dsn),
+        query(empty_dsn, "select path, checksum from clickmart.files"),
+    ) == before
     assert value(empty_dsn, "select a from cdm.v") == 1
     failing_refresh = REFRESH.replace("select 0::bigint", "select (1 / 0)::bigint")
     assert "division by zero" in refusal(
@@ -238,14 +246,18 @@ def test_a_file_applies_again_when_and_only_when_its_rendered_text_changes(empty
         ("20 3", "setting changed: top_pages 10 -> 3")
     ]
     assert applied({"clickmart.toml": ""}) == [("20 10", "setting changed: top_pages 3 -> 10")]
-    assert applied({"sql/m.jinja": "{% macro m() %}'y'{% endmacro %}"}) == [("30y", "a template that it imports changed")]
+    assert applied({"sql/m.jinja": "{% macro m() %}'y'{% endmacro %}"}) == [
+        ("30y", "a template that it imports changed")
+    ]
     assert applied({"sql/m.jinja": "\n{% macro m() %}'y'{% endmacro %}\n"}) == []
 
 
 def test_only_the_settings_that_show_in_a_file_are_a_reason(empty_dsn: str, tmp_path: Path) -> None:
     init_project(tmp_path / "shop")
     applying.apply(Warehouse(empty_dsn), read_project(tmp_path / "shop"))
-    write_files(tmp_path / "shop", {"clickmart.toml": "[settings]\ntop_pages = 3\ncart = 'basket'\npurchase_window='2 days'"})
+    write_files(
+        tmp_path / "shop", {"clickmart.toml": "[settings]\ntop_pages = 3\ncart = 'basket'\npurchase_window='2 days'"}
+    )
     report = applying.plan(Warehouse(empty_dsn), read_project(tmp_path / "shop"))
     assert dict(report.files) == {
         "sql/stage/20_parsed_events.sql": "setting changed: cart '^cart(/|$)' -> 'basket'",
@@ -257,7 +269,9 @@ def test_only_the_settings_that_show_in_a_file_are_a_reason(empty_dsn: str, tmp_
 def test_a_changed_setting_rebuilds_what_it_touches(shop: Shop, tmp_path: Path) -> None:
     at = "2026-03-02 10:0{}:00".format
     pages = ["product_a", "basket", "payment", "confirmation"]
-    shop.load(*({"event_timestamp": at(i), "user_domain_id": "u", "page_url_path": f"/{p}"} for i, p in enumerate(pages)))
+    shop.load(
+        *({"event_timestamp": at(i), "user_domain_id": "u", "page_url_path": f"/{p}"} for i, p in enumerate(pages))
+    )
     shop.apply()
     assert shop.query("select count(*) from cdm.purchases") == [(0,)]
     init_project(tmp_path / "shop")
@@ -283,15 +297,17 @@ def test_full_builds_anew_and_says_so(dsn: str) -> None:
 
 
 @pytest.mark.parametrize("jobs", [1, 3])
-def test_jobs_bounds_the_processes_of_the_refresh_and_changes_no_mart(empty_dsn: str, tmp_path: Path, jobs: int) -> None:
+def test_jobs_bounds_the_processes_of_the_refresh_and_changes_no_mart(
+    empty_dsn: str, tmp_path: Path, jobs: int
+) -> None:
     seen = (
-        "create or replace function cdm.refresh(\"full\" boolean default false) "
+        'create or replace function cdm.refresh("full" boolean default false) '
         "returns table (count_loads bigint, count_rows bigint, is_rebuilt boolean) language sql as $$ "
         "select current_setting('max_parallel_workers_per_gather')::bigint, 0::bigint, false $$;"
     )
     project = smallest_project(tmp_path, {"sql/cdm/90_refresh.sql": seen})
     assert applying.apply(Warehouse(empty_dsn), project, jobs=jobs).new_loads == jobs - 1
-    with pytest.raises(UsageError, match="^jobs must be 1 or more, found 0$"):
+    with pytest.raises(UsageError, match=r"^jobs must be 1 or more, found 0$"):
         clickmart.apply(dsn=empty_dsn, jobs=0)
 
 

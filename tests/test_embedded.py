@@ -96,7 +96,7 @@ def as_owner(server: EmbeddedServer) -> dict[str, Any]:
     return {"user": owner.st_uid, "group": owner.st_gid, "extra_groups": []} if os.geteuid() == 0 else {}
 
 
-def until(condition: Callable[[], bool], seconds: float = 20) -> None:
+def until(condition: Callable[[], bool], seconds: float = 60) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end
@@ -606,8 +606,9 @@ def test_a_server_that_someone_started_by_hand_is_used(stopped: tuple[EmbeddedSe
 @on_linux
 def test_the_pid_file_of_a_live_server_stays(stopped: tuple[EmbeddedServer, str]) -> None:
     server, _ = stopped
-    with by_hand(server, "-c", "unix_socket_directories=") as process:
-        until((server.home / "data" / "postmaster.pid").exists)
+    with by_hand(server, "-k", str(server.home / "socket"), "-p", "5432") as process:
+        until(server.running)
+        (server.home / "socket" / ".s.PGSQL.5432").unlink()
         with pytest.raises(WarehouseError, match=f"process {process.pid}, which clickmart didn't start"):
             server.start()
         assert pid_of(server) == process.pid

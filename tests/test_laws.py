@@ -633,11 +633,16 @@ def test_of_two_applies_at_once_the_second_waits_and_takes_nothing_in_again(shop
         assert shop.marts() == marts(rows, MANY_SETTINGS[number // 3])
 
 
-def test_an_apply_waits_for_the_one_before_it_and_does_what_that_one_could_not(refreshed_shop: Shop) -> None:
+def test_an_apply_waits_for_the_one_before_it_and_does_what_that_one_could_not(
+    refreshed_shop: Shop, caplog: pytest.LogCaptureFixture
+) -> None:
     shop = refreshed_shop
+    caplog.set_level("INFO", "clickmart")
     with ThreadPoolExecutor() as executor, apply_held(shop, "stage.loads") as (first, process):
         second = executor.submit(shop.apply)
-        waiting_for(shop, process, second)
+        while "waiting for another apply" not in caplog.text:
+            assert not second.done()
+            time.sleep(0.01)
         assert shop.query("select pg_cancel_backend(%s)", process) == [(True,)]
         with pytest.raises(ClickmartError, match="cancel"):
             first.result()

@@ -49,8 +49,13 @@ def test_what_the_file_leaves_out_keeps_its_default(tmp_path: Path) -> None:
     assert read_settings(tmp_path / "clickmart.toml") == Settings(cart="^basket")
 
 
-@pytest.mark.parametrize("content", [b"\xef\xbb\xbf[settings]\r\ntop_pages = 5\r\n", b"settings.top_pages = 5", b"settings = {top_pages = 5}"])
-def test_a_byte_order_mark_windows_line_ends_and_other_ways_of_toml_are_no_error(tmp_path: Path, content: bytes) -> None:
+@pytest.mark.parametrize(
+    "content",
+    [b"\xef\xbb\xbf[settings]\r\ntop_pages = 5\r\n", b"settings.top_pages = 5", b"settings = {top_pages = 5}"],
+)
+def test_a_byte_order_mark_windows_line_ends_and_other_ways_of_toml_are_no_error(
+    tmp_path: Path, content: bytes
+) -> None:
     (tmp_path / "clickmart.toml").write_bytes(content)
     assert read_settings(tmp_path / "clickmart.toml") == Settings(top_pages=5)
 
@@ -94,7 +99,9 @@ def test_a_file_that_is_wrong_is_refused_by_its_line(tmp_path: Path, content: st
     ],
 )
 def test_what_is_no_toml_is_refused_by_its_line(tmp_path: Path, content: str, line: int) -> None:
-    assert re.fullmatch(rf"clickmart\.toml:{line}(:\d+)?: [A-Z][^(]*(\('settings',\) twice)?", refusal(tmp_path, content))
+    assert re.fullmatch(
+        rf"clickmart\.toml:{line}(:\d+)?: [A-Z][^(]*(\('settings',\) twice)?", refusal(tmp_path, content)
+    )
 
 
 def test_the_line_is_that_of_the_setting_and_not_of_a_text_that_looks_like_it(tmp_path: Path) -> None:
@@ -103,7 +110,9 @@ def test_the_line_is_that_of_the_setting_and_not_of_a_text_that_looks_like_it(tm
 
 
 def test_a_value_of_many_lines_is_named_by_its_first(tmp_path: Path) -> None:
-    assert refusal(tmp_path, '[settings]\n\nproduct = [\n  "a",\n  "b",\n]\n').startswith("clickmart.toml:3: product must")
+    assert refusal(tmp_path, '[settings]\n\nproduct = [\n  "a",\n  "b",\n]\n').startswith(
+        "clickmart.toml:3: product must"
+    )
 
 
 @pytest.mark.parametrize(
@@ -138,12 +147,13 @@ def test_a_value_that_postgresql_does_not_take_is_refused_by_its_line_before_any
     result = run(*command, "--project", str(tmp_path), dsn=empty_dsn)
     assert outcome(result) == (1, "", f"clickmart: clickmart.toml:3: {message}\n")
     with Warehouse(empty_dsn).connect() as connection:
-        assert connection.execute("select to_regnamespace('cdm'), to_regnamespace('clickmart')").fetchone() == (None, None)
+        assert connection.execute("select to_regnamespace('cdm'), to_regnamespace('clickmart')").fetchone() == (
+            None,
+            None,
+        )
 
 
-def test_a_file_that_is_wrong_needs_no_server_to_be_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_that_is_wrong_needs_no_server_to_be_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clean_environment(monkeypatch)
     monkeypatch.chdir(tmp_path)
     smallest_project(tmp_path / "shop")
@@ -151,7 +161,9 @@ def test_a_file_that_is_wrong_needs_no_server_to_be_refused(
     for command in ("apply", "status", "render", "check", "load"):
         result = run(command, *(["x.jsonl"] if command == "load" else []), "--project", "shop")
         assert result.exit_code == 1, command
-    assert run("apply", "--project", "shop").stderr.startswith("clickmart: clickmart.toml:2: unknown setting 'last_pages'")
+    assert run("apply", "--project", "shop").stderr.startswith(
+        "clickmart: clickmart.toml:2: unknown setting 'last_pages'"
+    )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["shop"]
 
 

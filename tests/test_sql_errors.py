@@ -62,7 +62,8 @@ language plpgsql as $$
             'sql/macros.jinja:5:1: column "stepp" does not exist\n  5 | stepp\n    | ^',
         ),
         (
-            {"sql/cdm/10.sql": "create function cdm.f() returns int language plpgsql as $$\nbegin\n  retrun 1;\nend $$;"},
+            {"sql/cdm/10.sql": "create function cdm.f() returns int language plpgsql as $$\n"
+             "begin\n  retrun 1;\nend $$;"},
             'sql/cdm/10.sql:3:3: syntax error at or near "retrun"\n  3 |   retrun 1;\n    |   ^',
         ),
         (
@@ -138,11 +139,13 @@ def test_detail_and_hint_of_postgresql_are_shown(empty_dsn: str, tmp_path: Path)
         ),
         (
             {"migrations/0002.sql": "-- clickmart: no transaction\nselect 1;\ndo $x$ begin\n  perform stepp; end $x$;"},
-            'migrations/0002.sql:4:11: column "stepp" does not exist\n  4 |   perform stepp; end $x$;\n    |           ^',
+            'migrations/0002.sql:4:11: column "stepp" does not exist\n'
+            "  4 |   perform stepp; end $x$;\n    |           ^",
         ),
         (
             {
-                "sql/stage/10.sql": "create or replace function stage.f(a int) returns int language plpgsql as $$\nbegin\n  return 1 / a;\nend $$;",
+                "sql/stage/10.sql": "create or replace function stage.f(a int) returns int language plpgsql as $$\n"
+                "begin\n  return 1 / a;\nend $$;",
                 "sql/cdm/10.sql": "select 1;\nselect stage.f(0);",
                 "migrations/0002.sql": "create schema stage;",
             },
@@ -184,7 +187,10 @@ def test_what_fails_within_the_refresh_is_shown_in_its_function(
     assert message.startswith(f"sql/cdm/90_refresh.sql:{expected}")
     line, column = (int(number) for number in expected.split(":")[:2])
     shown = message.splitlines()[1:3]
-    assert shown == [f"  {line} | {refresh(body).splitlines()[line - 1]}", f"  {' ' * len(str(line))} | {' ' * (column - 1)}^"]
+    assert shown == [
+        f"  {line} | {refresh(body).splitlines()[line - 1]}",
+        f"  {' ' * len(str(line))} | {' ' * (column - 1)}^",
+    ]
 
 
 def test_of_functions_that_call_each_other_the_innermost_is_shown(empty_dsn: str, tmp_path: Path) -> None:
@@ -235,7 +241,8 @@ def test_what_must_run_outside_a_transaction_is_told_how(empty_dsn: str, tmp_pat
 def test_a_constraint_that_fails_at_the_commit_is_said_with_the_migration(empty_dsn: str, tmp_path: Path) -> None:
     text = "create table cdm.t (a int unique deferrable initially deferred);\ninsert into cdm.t values (1), (1);"
     assert refusal(empty_dsn, tmp_path, {"migrations/0002.sql": text}) == (
-        'migrations/0002.sql: duplicate key value violates unique constraint "t_a_key"\ndetail: Key (a)=(1) already exists.'
+        'migrations/0002.sql: duplicate key value violates unique constraint "t_a_key"\n'
+        "detail: Key (a)=(1) already exists."
     )
 
 
@@ -247,7 +254,9 @@ def test_places_are_the_same_on_another_server(server: Server, tmp_path: Path) -
         assert message.startswith('sql/cdm/90_refresh.sql:6:9: column "stepp" does not exist')
         message = refusal(dsn, tmp_path, {"sql/cdm/90_refresh.sql": refresh("begin\n    perform\n  stepp; end")})
         assert message.startswith('sql/cdm/90_refresh.sql:6:3: column "stepp" does not exist')
-        assert refusal(dsn, tmp_path, {"sql/cdm/90_refresh.sql": REFRESH + "\nselect\n1/0"}).startswith("sql/cdm/90_refresh.sql:5:1")
+        assert refusal(dsn, tmp_path, {"sql/cdm/90_refresh.sql": REFRESH + "\nselect\n1/0"}).startswith(
+            "sql/cdm/90_refresh.sql:5:1"
+        )
 
 
 # The command

@@ -180,7 +180,9 @@ def test_status_says_the_same_as_the_plan(shop: Shop, tmp_path: Path) -> None:
 
 def test_status_shows_the_last_loads_the_newest_first(shop: Shop, tmp_path: Path) -> None:
     for number in range(11):
-        (tmp_path / f"{number}.jsonl").write_text(json.dumps({**VIEW, "event_id": str(number)}) + "\n{\n" * (number > 9))
+        (tmp_path / f"{number}.jsonl").write_text(
+            json.dumps({**VIEW, "event_id": str(number)}) + "\n{\n" * (number > 9)
+        )
         assert run("load", str(tmp_path / f"{number}.jsonl"), dsn=shop.dsn).exit_code == 0
         if number == 9:
             run("apply", dsn=shop.dsn)

@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from projects import query, value, write_files
 
+
 def templates(folder: Path, files: dict[str, str | bytes], settings: Settings | None = None) -> Templates:
     return Templates(write_files(folder, files), settings or Settings())
 
@@ -161,9 +162,15 @@ MACROS = "{# notes #}\n{% macro m(x) -%}\nselect {{ x }},\n    @broken\n{%- endm
             {"a.sql": "{% from 'm.jinja' import m %}\n{{ m(1) | replace('\n', ' ') }}", "m.jinja": MACROS},
             "sql/m.jinja:4:5     @broken",
         ),
-        ({"a.sql": "--\n{% from 'm.jinja' import m %}{{ m('@') }}", "m.jinja": MACROS}, "sql/m.jinja:3:8 select {{ x }},"),
+        (
+            {"a.sql": "--\n{% from 'm.jinja' import m %}{{ m('@') }}", "m.jinja": MACROS},
+            "sql/m.jinja:3:8 select {{ x }},",
+        ),
         ({"a.sql": "--\n{% include 'b.sql' %}", "b.sql": "1\n2 @"}, "sql/b.sql:2:3 2 @"),
-        ({"a.sql": "{% macro m() %}(\n\n  @){% endmacro %}--\n{{ m() | indent(4) }}"}, "sql/a.sql:3:3   @){% endmacro %}--"),
+        (
+            {"a.sql": "{% macro m() %}(\n\n  @){% endmacro %}--\n{{ m() | indent(4) }}"},
+            "sql/a.sql:3:3   @){% endmacro %}--",
+        ),
         ({"a.sql": b"\xef\xbb\xbfselect\r\n  @\r\n"}, "sql/a.sql:2:3   @"),
     ],
 )
@@ -179,7 +186,9 @@ def test_a_character_is_found_in_the_rendered_text_where_a_template_counts_what_
 
 
 @given(
-    lines=st.lists(st.sampled_from(["select 1", "", "  ", "{{ 1 }}", "{% if true %}", "x {{- 2 -}} y", "{# c #}"]), max_size=8),
+    lines=st.lists(
+        st.sampled_from(["select 1", "", "  ", "{{ 1 }}", "{% if true %}", "x {{- 2 -}} y", "{# c #}"]), max_size=8
+    ),
     column=st.integers(0, 5),
 )
 def test_every_text_of_a_template_is_found_whatever_stands_around_it(
@@ -198,7 +207,8 @@ def test_every_text_of_a_template_is_found_whatever_stands_around_it(
         ({"a.sql": "--\n--\n{{ nobody }}"}, "sql/a.sql:3: 'nobody' is undefined"),
         (
             {"a.sql": "--\n{{ settings.prodct | literal }}"},
-            "sql/a.sql:2: no setting 'prodct'; there are product, cart, payment, confirmation, purchase_window, top_pages",
+            "sql/a.sql:2: no setting 'prodct'; there are product, cart, payment, confirmation, "
+            "purchase_window, top_pages",
         ),
         ({"a.sql": "--\n{% set x = {} %}{{ x.y }}"}, "sql/a.sql:2: 'dict object' has no attribute 'y'"),
         ({"a.sql": "--\n{{ 1 +}}"}, "sql/a.sql:2: unexpected 'end of print statement'"),
@@ -210,23 +220,31 @@ def test_every_text_of_a_template_is_found_whatever_stands_around_it(
         ({"a.sql": "--\n{% include '/etc/passwd' %}"}, "sql/a.sql:2: no template '/etc/passwd' in sql/"),
         (
             {"a.sql": "--\n{% from 'm.jinja' import x %}{{ x() }}", "m.jinja": "{% macro y() %}{% endmacro %}"},
-            "sql/a.sql:2: the template 'm.jinja' (imported on line 2 in 'a.sql') does not export the requested name 'x'",
+            "sql/a.sql:2: the template 'm.jinja' (imported on line 2 in 'a.sql') "
+            "does not export the requested name 'x'",
         ),
         (
-            {"a.sql": "{% from 'm.jinja' import x %}\n{{ x() }}", "m.jinja": "{% macro x() %}\n\n{{ nobody }}{% endmacro %}"},
+            {"a.sql": "{% from 'm.jinja' import x %}\n{{ x() }}",
+             "m.jinja": "{% macro x() %}\n\n{{ nobody }}{% endmacro %}"},
             "sql/m.jinja:3: 'nobody' is undefined",
         ),
-        ({"a.sql": "{% from 'm.jinja' import x %}", "m.jinja": "\n{% macro %}"}, "sql/m.jinja:2: expected token 'name', got 'end of statement block'"),
-        ({"a.sql": "{% from 'm.jinja' import x %}", "m.jinja": b"a\xff"}, "sql/m.jinja: not UTF-8 text (invalid start byte at byte 1)"),
+        ({"a.sql": "{% from 'm.jinja' import x %}", "m.jinja": "\n{% macro %}"},
+         "sql/m.jinja:2: expected token 'name', got 'end of statement block'"),
+        ({"a.sql": "{% from 'm.jinja' import x %}", "m.jinja": b"a\xff"},
+         "sql/m.jinja: not UTF-8 text (invalid start byte at byte 1)"),
         ({"a.sql": b"a\xff"}, "sql/a.sql: not UTF-8 text (invalid start byte at byte 1)"),
         (
             {"a.sql": "--\n{{ ''.__class__.__mro__ }}"},
             "sql/a.sql:2: access to attribute '__class__' of 'str' object is unsafe.",
         ),
-        ({"a.sql": "--\n{% set x = [] %}{{ x.append(1) }}"}, "sql/a.sql:2: access to attribute 'append' of 'list' object is unsafe."),
-        ({"a.sql": "{{ range(10000000) | join }}"}, "sql/a.sql:1: Range too big. The sandbox blocks ranges larger than MAX_RANGE (100000)."),
-        ({"a.sql": "{% macro m() %}{{ m() }}{% endmacro %}\n{{ m() }}"}, "sql/a.sql:1: maximum recursion depth exceeded"),
-        ({"a.sql": "select\n '{{ '\\0' }}'"}, "sql/a.sql:2:3: PostgreSQL can't store the character U+0000 that stands here"),
+        ({"a.sql": "--\n{% set x = [] %}{{ x.append(1) }}"},
+         "sql/a.sql:2: access to attribute 'append' of 'list' object is unsafe."),
+        ({"a.sql": "{{ range(10000000) | join }}"},
+         "sql/a.sql:1: Range too big. The sandbox blocks ranges larger than MAX_RANGE (100000)."),
+        ({"a.sql": "{% macro m() %}{{ m() }}{% endmacro %}\n{{ m() }}"},
+         "sql/a.sql:1: maximum recursion depth exceeded"),
+        ({"a.sql": "select\n '{{ '\\0' }}'"},
+         "sql/a.sql:2:3: PostgreSQL can't store the character U+0000 that stands here"),
         ({"a.sql": "--\n\0"}, "sql/a.sql:2:1: PostgreSQL can't store the character U+0000 that stands here"),
         ({"a.sql": "--{{ '\\ud800' }}"}, "sql/a.sql:1:3: PostgreSQL can't store the character U+D800 that stands here"),
     ],
