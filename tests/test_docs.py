@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from clickmart import cli
 
 ROOT = Path(__file__).parents[1]
@@ -67,8 +66,8 @@ def test_each_link_to_a_file_leads_to_one(document: Path) -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_each_file_that_a_document_names_exists(document: Path) -> None:
-    names = re.findall(r"`((?:sql|migrations|runner|tests|docs|bench)/[\w./*-]+)`", document.read_text(encoding="utf-8"))
-    for name in names:
+    folders = "sql|migrations|runner|tests|docs|bench"
+    for name in re.findall(rf"`((?:{folders})/[\w./*-]+)`", document.read_text(encoding="utf-8")):
         assert list(ROOT.glob(name.rstrip("/"))), name
 
 
