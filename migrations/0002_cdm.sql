@@ -55,6 +55,12 @@ create index source_totals_source on cdm.source_totals (
     hashtextextended(referer_url, 0), hashtextextended(utm_campaign, 0)
 );
 
+-- Settings that a mart reads from here when it is read: so no view has to be replaced, and its readers wait for nothing.
+create table cdm.settings (
+    only_row boolean primary key default true check (only_row),
+    top_pages bigint not null
+);
+
 -- What the next refresh must compute anew, since its definition has changed.
 create table cdm.rebuild (
     only_row boolean primary key default true check (only_row),

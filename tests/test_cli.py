@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import os
+import pty
 import re
 import signal
 import subprocess
@@ -324,6 +325,22 @@ def test_a_reader_that_goes_away_is_no_traceback() -> None:
     process.stdout.close()
     assert (process.wait(timeout=60), process.stderr.read()) == (1, b"")
     process.stderr.close()
+
+
+def test_progress_shows_on_a_terminal_and_results_go_to_stdout_all_the_same(empty_dsn: str, tmp_path: Path) -> None:
+    smallest_project(tmp_path)
+    terminal, end = pty.openpty()
+    command = [sys.executable, "-m", "clickmart", "--dsn", empty_dsn, "apply", "--project", str(tmp_path)]
+    result = subprocess.run(command, stdout=subprocess.PIPE, stderr=end, text=True, timeout=60)
+    os.close(end)
+    shown = os.read(terminal, 10_000).decode()
+    os.close(terminal)
+    assert shown.splitlines() == [
+        "applying migrations/0001_cdm.sql",
+        "applying sql/cdm/90_refresh.sql",
+        "refreshing the marts",
+    ]
+    assert result.stdout.splitlines()[:2] == ["migrations/0001_cdm.sql  new", "sql/cdm/90_refresh.sql   new"]
 
 
 def test_an_interrupt_ends_an_apply_and_leaves_the_warehouse_as_it_was(empty_dsn: str, tmp_path: Path) -> None:

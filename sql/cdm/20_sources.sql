@@ -1,6 +1,6 @@
 -- cdm.sources: one row per source, a pair of referer and campaign that a user's page view carries.
 -- Reads cdm.source_totals. A view, since one new user changes the shares of all.
--- It stands in a file of its own, since to replace a view keeps its readers waiting until the apply ends.
+-- No setting stands in this file, since to replace a view keeps its readers waiting until the apply ends.
 
 create or replace view cdm.sources as
 select

@@ -1,6 +1,6 @@
--- cdm.top_pages: one row per page among the first {{ settings.top_pages }} that lead to purchase.
--- Reads cdm.page_totals. A view, so that a rank costs nothing until it is read.
--- It stands in a file of its own, since to replace a view keeps its readers waiting until the apply ends.
+-- cdm.top_pages: one row per page among the first that lead to purchase.
+-- Reads cdm.page_totals and cdm.settings. A view, so that a rank costs nothing until it is read.
+-- No setting stands in this file, since to replace a view keeps its readers waiting until the apply ends.
 
 create or replace view cdm.top_pages as
 select
@@ -10,7 +10,7 @@ select
 from cdm.page_totals
 window ranking as (order by count_purchases desc, page_url collate "C")
 order by count_purchases desc, page_url collate "C"
-limit {{ settings.top_pages }};
+limit (select settings.top_pages from cdm.settings);
 
 comment on view cdm.top_pages is 'One row per page among those that lead to the most purchases.';
 comment on column cdm.top_pages.id is 'The rank, from 1: by purchases, then by page_url byte by byte.';

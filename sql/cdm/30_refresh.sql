@@ -10,6 +10,7 @@ set random_page_cost = 1.1 as $$
 declare
     new_loads bigint [];
     rebuild record;
+    grown_table regclass;
 begin
     -- One refresh at a time; readers and loads go on.
     perform pg_advisory_xact_lock(hashtextextended('clickmart.apply', 0));
@@ -43,6 +44,19 @@ begin
         pg_temp.new_views, pg_temp.known_views, pg_temp.superseded_views, pg_temp.source_changes,
         pg_temp.changed_user_sources, pg_temp.standing_purchases, pg_temp.computed_purchases,
         pg_temp.touched_instants, pg_temp.touched_paths, pg_temp.path_views, pg_temp.changed_purchases;
+
+        -- Lookups by index need the planner to know the tables' sizes. Autovacuum sees to that, but a server that runs
+        -- for a minute a day may never get to it. A sample has a bounded size, and is taken when a table has doubled.
+        for grown_table in
+            select oid
+            from pg_class
+            where
+                relkind = 'r'
+                and relnamespace in ('stage'::regnamespace, 'cdm'::regnamespace)
+                and pg_relation_size(oid) > (2 * relpages + 10) * current_setting('block_size')::bigint
+        loop
+            execute format('analyze %s', grown_table);
+        end loop;
 
         -- Messages of the level info reach the client whatever it asked for: someone may be watching a long rebuild.
         raise info 'page views of % new loads', count_loads;
