@@ -55,7 +55,7 @@ create index source_totals_source on cdm.source_totals (
     hashtextextended(referer_url, 0), hashtextextended(utm_campaign, 0)
 );
 
--- Settings that a mart reads from here when it is read: so no view has to be replaced, and its readers wait for nothing.
+-- Settings that a mart reads from here when it is read: no view has to be replaced, and its readers wait for nothing.
 create table cdm.settings (
     only_row boolean primary key default true check (only_row),
     top_pages bigint not null

@@ -262,7 +262,7 @@ def test_only_the_settings_that_show_in_a_file_are_a_reason(empty_dsn: str, tmp_
     assert dict(report.files) == {
         "sql/stage/20_parsed_events.sql": "setting changed: cart '^cart(/|$)' -> 'basket'",
         "sql/cdm/10_purchases.sql": "setting changed: purchase_window '1 day' -> '2 days'",
-        "sql/cdm/20_top_pages.sql": "setting changed: top_pages 10 -> 3",
+        "sql/cdm/10_settings.sql": "setting changed: top_pages 10 -> 3",
     }
 
 
