@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-#: name -> PostgreSQL type, in the order of the table (SPEC 1), without `id` before and `batch_id` behind.
+#: name -> PostgreSQL type, in the order of the table (docs/meaning.md 1), without `id` before and `batch_id` behind.
 COLUMNS: Final[dict[str, str]] = {
     "event_id": "varchar",
     "event_timestamp": "varchar",

@@ -17,7 +17,7 @@ PATTERNS: Final = ("product", "cart", "payment", "confirmation")
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Values of the `[settings]` table of clickmart.toml; the defaults are SPEC's.
+    """Values of the `[settings]` table of clickmart.toml; the defaults are those of docs/meaning.md.
 
     product, cart, payment, confirmation: regular expressions of PostgreSQL on the page path, the first that matches
     is the view's step. purchase_window: an interval of PostgreSQL. top_pages: rows of cdm.top_pages.

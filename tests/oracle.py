@@ -1,4 +1,4 @@
-"""The marts in naive Python: SPEC 2 to 4, sentence by sentence, for the SQL to be compared with.
+"""The marts in naive Python: docs/meaning.md 2 to 4, sentence by sentence, for the SQL to be compared with.
 
 Plain loops over lists and nothing fast: a user's views are walked again for every confirmation. The quoted lines are
 the specification's own words, each above the code that says the same.

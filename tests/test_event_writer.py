@@ -1,4 +1,4 @@
-"""What stage.events and stage.events_rejected hold of a file's records (SPEC 1), on real servers."""
+"""What stage.events and stage.events_rejected hold of a file's records (docs/meaning.md 1), on real servers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What must always hold (SPEC 5), on real servers and against the oracle."""
+"""What must always hold (docs/meaning.md 5), on real servers and against the oracle."""
 
 from __future__ import annotations
 

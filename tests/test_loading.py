@@ -1,5 +1,5 @@
-"""Loads of files (SPEC 1): what each leaves in stage.loads, and that each content is there once and whole, or not at
-all, whoever loads it, how often, and however it ends."""
+"""Loads of files (docs/meaning.md 1): what each leaves in stage.loads; each content is there once and whole, or not
+at all."""
 
 from __future__ import annotations
 

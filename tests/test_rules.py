@@ -1,4 +1,4 @@
-"""What the marts mean (SPEC 1 to 4): a test a rule, its name the rule, asked of three witnesses.
+"""What the marts mean (docs/meaning.md 1 to 4): a test a rule, its name the rule, asked of three witnesses.
 
 They are the oracle, and the SQL on the embedded server and on the machine's own. What the rules say was worked out by
 hand, so neither the oracle nor the SQL is right because the other says the same.

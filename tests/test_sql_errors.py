@@ -206,13 +206,17 @@ def test_of_functions_that_call_each_other_the_innermost_is_shown(empty_dsn: str
     )
 
 
-def test_a_function_that_a_later_file_replaces_is_shown_in_the_later_one(empty_dsn: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("earlier", ["migrations/0002.sql", "sql/cdm/10.sql"])
+def test_a_function_that_a_later_file_replaces_is_shown_in_the_later_one(
+    empty_dsn: str, tmp_path: Path, earlier: str
+) -> None:
     body = "begin\n    perform {};\nend\n"
-    files = {"migrations/0002.sql": refresh(body.format("1 / 0")), "sql/cdm/10.sql": refresh(body.format("2 / 0"))}
+    files = {earlier: refresh(body.format("1 / 0")), "sql/cdm/90_refresh.sql": refresh(body.format("2 / 0"))}
+    assert refusal(empty_dsn, tmp_path, files) == (
+        "sql/cdm/90_refresh.sql:5:5: division by zero\n  5 |     perform 2 / 0;\n    |     ^"
+    )
     files["sql/cdm/90_refresh.sql"] = ""
-    assert refusal(empty_dsn, tmp_path, files).startswith("sql/cdm/10.sql:5:5: division by zero")
-    (tmp_path / "sql/cdm/10.sql").write_text("")
-    assert refusal(empty_dsn, tmp_path, {**files, "sql/cdm/10.sql": ""}).startswith("migrations/0002.sql:5:5:")
+    assert refusal(empty_dsn, tmp_path, files).startswith(f"{earlier}:5:5: division by zero")
 
 
 def test_a_function_that_no_file_makes_is_named_itself(empty_dsn: str, tmp_path: Path) -> None:

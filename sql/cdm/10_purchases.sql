@@ -1,4 +1,4 @@
--- cdm.purchases: one row per purchase, a confirmation whose path was paid for and holds a product (SPEC 3).
+-- cdm.purchases: one row per purchase, a confirmation whose path was paid for and holds a product (docs/meaning.md 3).
 -- Reads stage.page_views: of all for a rebuild, else of the paths that pg_temp.changed_views touch.
 -- Writes cdm.purchases, and to pg_temp.changed_purchases what came (sign 1) and what went (-1).
 

@@ -3,7 +3,7 @@
 comment on schema stage is
 'Events as their files gave them, and the page views read from them. Holds personal data.';
 
-comment on table stage.events is 'One row per event of the source, as is (SPEC 1). Written by load alone.';
+comment on table stage.events is 'One row per event of the source, as is (docs/meaning.md 1). Written by load alone.';
 comment on column stage.events.id is 'Number of the row, in the order of loading; part of the primary key.';
 comment on column stage.events.event_timestamp is
 'The instant as the source wrote it; a text that is no timestamp is kept but makes no page view.';

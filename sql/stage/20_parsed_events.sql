@@ -2,7 +2,7 @@
 {% set plain_date = "^[1-9][0-9]{3}-(?:(?:0[1-9]|1[0-2])-(?:0[1-9]|1[0-9]|2[0-8])"
     ~ "|(?:0[13-9]|1[0-2])-(?:29|30)|(?:0[13578]|1[02])-31)" -%}
 {% set plain_time = "(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:[.][0-9]{1,6})?$" -%}
--- stage.parsed_events: one row per row of stage.events, read as a page view (SPEC 2), deliveries not yet compared.
+-- stage.parsed_events: one row per row of stage.events, read as a page view (docs/meaning.md 2), deliveries not compared.
 -- Reads stage.events.
 -- Here alone stands what a timestamp, a user, a page path, a page type and a step are.
 
@@ -49,7 +49,7 @@ end
 $$;
 
 comment on function stage.parse_any_timestamp(text) is
-'stage.parse_timestamp for every way of writing an instant that SPEC 2 allows.';
+'stage.parse_timestamp for every way of writing an instant that docs/meaning.md 2 allows.';
 
 create or replace function stage.parse_timestamp(value text) returns timestamp
 language sql stable parallel safe as $$

@@ -1,4 +1,4 @@
--- stage.page_views: one row per page view (SPEC 2): deliveries of one view are one row, the one loaded first.
+-- stage.page_views: one row per page view (docs/meaning.md 2): deliveries of one view are one row, the first loaded.
 -- Reads stage.parsed_events of the new loads. Writes stage.page_views, and the changes for the marts to
 -- pg_temp.changed_views: sign 1 for a view that came, -1 for one that went.
 -- A view goes only where a delivery turns up that was loaded earlier, by a load that ended later.
