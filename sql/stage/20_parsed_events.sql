@@ -2,7 +2,7 @@
 {% set plain_date = "^[1-9][0-9]{3}-(?:(?:0[1-9]|1[0-2])-(?:0[1-9]|1[0-9]|2[0-8])"
     ~ "|(?:0[13-9]|1[0-2])-(?:29|30)|(?:0[13578]|1[02])-31)" -%}
 {% set plain_time = "(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:[.][0-9]{1,6})?$" -%}
--- stage.parsed_events: one row per row of stage.events, read as a page view (docs/meaning.md 2), deliveries not compared.
+-- stage.parsed_events: one row per row of stage.events, read as a page view (docs/meaning.md 2), deliveries uncompared.
 -- Reads stage.events.
 -- Here alone stands what a timestamp, a user, a page path, a page type and a step are.
 
