@@ -55,6 +55,8 @@ SETTINGS = {
     "work_mem": "64MB",
     "maintenance_work_mem": "256MB",
     "jit": "off",
+    # The superuser has the name of the ledger's schema, where unqualified names would end up otherwise.
+    "search_path": "public",
 }
 if sys.platform == "linux":
     # Parallel workers share memory in /dev/shm by default, and a container has 64 MB of it. System V memory isn't
