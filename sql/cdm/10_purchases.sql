@@ -185,6 +185,8 @@ begin
         select 1 as sign, {{ purchase_columns }} from pg_temp.standing_purchases
     );
 
+    analyze pg_temp.changed_purchases;
+
     delete from cdm.purchases
     using pg_temp.changed_purchases as changed
     where

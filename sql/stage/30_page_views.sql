@@ -103,6 +103,9 @@ begin
         insert into pg_temp.superseded_views
         select * from gone;
 
+        -- Else the planner takes this nearly always empty table for ten pages, and reads a mart whole to match them.
+        analyze pg_temp.superseded_views;
+
         insert into stage.page_views
         select * from pg_temp.new_views;
     end if;

@@ -52,6 +52,8 @@ begin
         and changes.utm_campaign = standing.utm_campaign
     where standing.user_id is null or standing.count_views + changes.count_views = 0;
 
+    analyze pg_temp.changed_user_sources;
+
     merge into stage.user_sources as standing
     using pg_temp.source_changes as changes
         on changes.source_hash = standing.source_hash
