@@ -1,20 +1,20 @@
 """Records to COPY: rows go to stage.events as they come, rejects to a file that is copied when the rows are in.
 
-COPY reads CSV that JSON's encoder writes: `"a",null,"b"` is both, told that null is NULL and that a backslash escapes.
-So orjson makes the rows, which is several times as fast as anything written in Python.
+A batch is written as soon as it is read, and is small enough to fit into a socket's buffer: the server works on it
+while the next one is read, so that a load takes as long as the slower of the two and not as both.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import IO, Final
 
-import orjson
 import psycopg
 
+from .batches import JSON_ROWS, json_rows
 from .columns import NAMES
 from .readers import Source
 from .records import Record, text_of
@@ -23,17 +23,14 @@ from .warehouse import Connection
 
 logger = logging.getLogger(__name__)
 
-#: Few enough to fit into a socket's buffer: the server works on them while the next ones are read.
-_BATCH_RECORDS: Final = 100
-_BATCH_BYTES: Final = 2**17
 _BLOCK_BYTES: Final = 2**18
 _MAX_REASON: Final = 500
 _PROGRESS_SECONDS: Final = 5.0
 
-_CSV: Final = r"(format csv, null 'null', escape '\')"
-_COPY_EVENTS: Final = f"copy stage.events ({', '.join(NAMES)}, batch_id) from stdin {_CSV}".encode()
-_REJECT: Final = "batch_id, source_file, line_number, reason, raw"
-_COPY_REJECTS: Final = f"copy stage.events_rejected ({_REJECT}) from stdin {_CSV}".encode()
+_COPY_EVENTS: Final = f"copy stage.events ({', '.join(NAMES)}, batch_id) from stdin ({{}})"
+_COPY_REJECTS: Final = (
+    f"copy stage.events_rejected (source_file, line_number, reason, raw, batch_id) from stdin ({JSON_ROWS})".encode()
+)
 _ASK: Final = (
     b"select left(stage.input_error(value, %s), %s) "
     b"from unnest(%s::text[]) with ordinality as asked (value, number) order by number"
@@ -54,18 +51,20 @@ class EventWriter:
         self._rejects = rejects
         self._columns = TypedColumns(self._ask)
         self._copy: psycopg.Copy | None = None
+        self._copy_options = ""
         self._open_copy = ExitStack()
 
     def write_rows(self, source: Source) -> None:
         """Reads the source to its end."""
         reported = time.monotonic()
         with self._open_copy:
-            for batch in _batches(source.records()):
-                rows = self._rows(source, batch)
-                if self._copy is None:
-                    self._copy = self._open_copy.enter_context(self._connection.cursor().copy(_COPY_EVENTS))
-                self._copy.write(_csv(rows, b",%d\n" % self.batch_id))
-                self.rows_loaded += len(rows)
+            for batch in source.batches():
+                if isinstance(batch, list):
+                    self._write_exactly(source, batch)
+                elif self._columns.settle(batch) and (text := batch.csv(self.batch_id)) is not None:
+                    self._write(text, len(batch), batch.copy_options)
+                else:
+                    self._write_exactly(source, batch.exact())
                 if time.monotonic() - reported > _PROGRESS_SECONDS:
                     reported = time.monotonic()
                     logger.info("%s: %s rows so far", self._file, f"{self.rows_loaded:,}")
@@ -76,6 +75,28 @@ class EventWriter:
         with self._connection.cursor().copy(_COPY_REJECTS) as copy:
             while block := self._rejects.read(_BLOCK_BYTES):
                 copy.write(block)
+
+    def _write(self, text: bytes, count: int, options: str) -> None:
+        """Sends so many rows, written as COPY is told to read them."""
+        if self._copy is None or self._copy_options != options:
+            self._close_copy()
+            statement = _COPY_EVENTS.format(options).encode()
+            self._copy = self._open_copy.enter_context(self._connection.cursor().copy(statement))
+            self._copy_options = options
+        self._copy.write(text)
+        self.rows_loaded += count
+
+    def _close_copy(self) -> None:
+        """Ends the COPY, as nothing else can be asked amid one."""
+        self._open_copy.close()
+        self._copy = None
+
+    def _write_exactly(self, source: Source, batch: Sequence[Record]) -> None:
+        """Sends the rows of records whose every value was looked at, and puts the rejects among them aside."""
+        if rows := self._rows(source, batch):
+            text = json_rows(rows, self.batch_id)
+            assert text is not None  # NUL characters and the like are rejects already
+            self._write(text, len(rows), JSON_ROWS)
 
     def _rows(self, source: Source, batch: Sequence[Record]) -> list[Row]:
         """The rows to be stored, the rejects of the batch being put aside."""
@@ -100,42 +121,12 @@ class EventWriter:
         reason = text_of(reason.encode("utf-8", "backslashreplace"))
         self.rows_rejected += 1
         self.first_reject = self.first_reject or f"line {line}: {reason}"
-        self._rejects.write(_csv([[str(self.batch_id), self._file, str(line), reason, raw]], b"\n"))
+        text = json_rows([[self._file, str(line), reason, raw]], self.batch_id)
+        assert text is not None
+        self._rejects.write(text)
 
     def _ask(self, kind: str, texts: Sequence[str]) -> list[str | None]:
-        """What the server has against texts as input of a type; ends the COPY, as nothing can be asked amid one."""
-        self._open_copy.close()
-        self._copy = None
+        """What the server has against texts as input of a type."""
+        self._close_copy()
         answers = self._connection.execute(_ASK, (kind, _MAX_REASON, list(texts))).fetchall()
         return [None if error is None else str(error) for (error,) in answers]
-
-
-def _csv(rows: Iterable[Row], end: bytes) -> bytes:
-    """The rows as COPY is told to read them, each with that end."""
-    lines = []
-    for row in rows:
-        line = orjson.dumps(row)
-        lines.append(_escaped(row) if b"\\" in line else line[1:-1])
-    lines.append(b"")
-    return end.join(lines)
-
-
-def _escaped(row: Row) -> bytes:
-    """A row with something that JSON escapes; for COPY only a backslash and a quote have a backslash before them."""
-    texts = [None if text is None else text.replace("\\", r"\\").replace('"', r"\"") for text in row]
-    return ",".join(["null" if text is None else f'"{text}"' for text in texts]).encode()
-
-
-def _batches(records: Iterable[Record]) -> Iterator[list[Record]]:
-    """The records in lists, each bounded in number and, roughly, in bytes."""
-    batch: list[Record] = []
-    size = 0
-    for record in records:
-        batch.append(record)
-        raw = record.raw
-        size += len(raw) if isinstance(raw, (bytes, str)) else 0
-        if len(batch) >= _BATCH_RECORDS or size >= _BATCH_BYTES:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
-import orjson
+import msgspec
 
 from .errors import LoadError
 from .records import MAX_RECORD_BYTES
 
 #: In so many pieces, each up to one bracket further, the fast way looks for an object that ends there.
 _ATTEMPTS: Final = 4
+#: So many bytes of elements are tried at a time, and after a failure so many elements are taken singly.
+_SEVERAL_BYTES: Final = 2**16
+_SINGLES: Final = 100
 _BLANKS: Final = re.compile(rb"[ \t\n\r]*")
 _OBJECT_END: Final = re.compile(rb"\}[ \t\n\r]*[,\]]")
 _TEXT: Final = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
@@ -20,25 +24,32 @@ _TEXT: Final = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
 _BRACKETS: Final = re.compile(_TEXT + rb'|["{}\[\]]', re.DOTALL)
 #: The same, with what ends an element that is no object and no array.
 _BARE_ENDS: Final = re.compile(_TEXT + rb'|[",{\[\]]', re.DOTALL)
+_ANY: Final = msgspec.json.Decoder()
+#: What a strict parser raises on a text that it doesn't take.
+FAULTS: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _OPENING: Final = {b"}": b"{", b"]": b"["}
 
 
 class Element(NamedTuple):
-    """A piece of the array's text: an element, or what stands where none should."""
+    """A piece of the array's text: an element, what stands where none should, or several elements at a time."""
 
     line: int
     raw: bytes
-    #: What orjson made of it, None where it was not asked.
-    fields: Any = None
+    #: What was made of several elements, None for a single piece.
+    rows: list[Any] | None = None
     #: Why it is a reject whatever is in it, None for an element.
     reason: str | None = None
 
 
-def elements(blocks: Iterator[bytes], line: int) -> Iterator[Element]:
-    """The pieces of the array that the blocks begin with, on that line; all but commas between elements is in one."""
+def elements(blocks: Iterator[bytes], line: int, many: Callable[[bytes], list[Any]] | None = None) -> Iterator[Element]:
+    """The pieces of the array that the blocks begin with, on that line; all but commas between elements is in one.
+
+    `many` makes rows of several whole elements with commas between them, or raises one of FAULTS.
+    """
     window = _Window(blocks, line)
     window.skip_blanks()
     window.take(1)
+    singles = 0
     any_element = False
     separator: Element | None = None
     while window.skip_blanks():
@@ -57,8 +68,14 @@ def elements(blocks: Iterator[bytes], line: int) -> Iterator[Element]:
             separator = comma if any_element else None
             continue
         any_element, separator = True, None
-        if first == b"{" and (found := _first_object(window)):
-            yield Element(line, window.take(found[1]), found[0])
+        if first == b"{" and many and not singles:
+            if found := _several(window, many):
+                yield Element(line, window.take(found[1]), found[0])
+                continue
+            singles = _SINGLES
+        singles = max(0, singles - 1)
+        if first == b"{" and (length := _first_object(window)):
+            yield Element(line, window.take(length))
             continue
         length = _bracketed_length(window) if first in (b"{", b"[") else _bare_length(window)
         if length is None:
@@ -123,8 +140,23 @@ class _Window:
                 return False
 
 
-def _first_object(window: _Window) -> tuple[Any, int] | None:
-    """The object that the window starts with, and its length; None where the fast way doesn't find it.
+def _several(window: _Window, many: Callable[[bytes], list[Any]]) -> tuple[list[Any], int] | None:
+    """The rows of the objects that the window starts with, and their length; None where that is not so easily told.
+
+    What reads as a list of objects is one: no other way to part the array can begin with the same text.
+    """
+    end = window.at + _SEVERAL_BYTES
+    for _ in range(_ATTEMPTS):
+        end = window.data.rfind(b"},", window.at, end) + 1
+        if not end:
+            return None
+        with suppress(*FAULTS):
+            return many(window.data[window.at : end]), end - window.at
+    return None
+
+
+def _first_object(window: _Window) -> int | None:
+    """Length of the object that the window starts with; None where the fast way doesn't find it.
 
     No object is the beginning of another one, so the first piece that is one is the right one.
     """
@@ -134,10 +166,9 @@ def _first_object(window: _Window) -> tuple[Any, int] | None:
         if found is None:
             return None
         end = found.start() + 1
-        try:
-            return orjson.loads(window.data[window.at : end]), end - window.at
-        except orjson.JSONDecodeError:
-            continue
+        with suppress(*FAULTS):
+            _ANY.decode(window.data[window.at : end])
+            return end - window.at
     return None
 
 

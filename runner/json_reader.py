@@ -1,48 +1,65 @@
-"""JSON to records: an object a line, or the objects of one array.
+"""JSON to batches: an object a line, or the objects of one array.
 
-Most records are decided by orjson, which is fast. Whatever it refuses, and whatever it can't tell exactly (numbers that
-64 bits don't hold, `-0`, nested values), is decided by json_values, which is exact.
+Nearly every record is taken by msgspec, which is fast and as strict as it has to be. Whatever it refuses, and whatever
+it can't tell exactly (fractions in text columns, `-0`, nested values), is decided by json_values, which is exact.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from itertools import chain
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from functools import lru_cache, partial
+from itertools import chain, islice
+from operator import attrgetter
 from typing import Any, Final
 
-import orjson
+import msgspec
 
-from .columns import INDEX, NAMES
-from .json_array import elements
+from .batches import Batch, RowBatch
+from .columns import COLUMNS, INDEX, NAMES
+from .json_array import FAULTS, elements
 from .json_values import MAX_DEPTH, parse_object, text_of_value
 from .records import Record, Reject, UnknownFields
 from .streams import whole_lines
 
-_MAX_SHAPES: Final = 1000
-#: Below it, what orjson makes a float was written as one; from it on it may be a whole number that lost digits.
-_INT64_END: Final = 2.0**63
+#: Few enough to fit into a socket's buffer.
+BATCH_RECORDS: Final = 100
+_BATCH_BYTES: Final = 2**17
+#: So many names that stage.events lacks are passed over fast; a record with others is read exactly.
+_MAX_PASSED: Final = 100
+_PASSABLE: Final = re.compile(r"[^\x00-\x1f\"\\\ud800-\udfff]{1,100}")
 _MINUS_ZERO: Final = re.compile(rb":[ \t\n\r]*-0")
+#: What each kind of column may hold for a batch to be sure of its text.
+_KINDS: Final[dict[str, Any]] = {
+    "varchar": str | None,
+    "int4": str | float | None,
+    "float8": str | float | None,
+    "boolean": str | bool | None,
+}
+_Row = tuple[str | float | bool | None, ...]
 
 
 class JsonReader:
-    """Records of one JSON file. The names that stage.events lacks go into `unknown`."""
+    """Batches of one JSON file. The names that stage.events lacks go into `unknown`."""
 
     def __init__(self, unknown: UnknownFields) -> None:
         self._unknown = unknown
-        #: Names of one record -> whether all are columns.
-        self._shapes: dict[tuple[str, ...], bool] = {}
+        self._parser = _parser((), False)
 
-    def lines(self, blocks: Iterator[bytes], line: int = 1) -> Iterator[Record]:
+    def lines(self, blocks: Iterator[bytes], line: int = 1) -> Iterator[Batch | list[Record]]:
         """An object a line, counted from `line`; blank lines are passed over."""
         for block in whole_lines(blocks):
             texts = block.split(b"\n")
-            for number, text in enumerate(texts, line):
-                if text and not text.isspace():
-                    yield self.record(number, text)
-            line += len(texts) - 1
+            ends = len(texts) - 1
+            if not texts[-1]:
+                texts.pop()
+            size = min(BATCH_RECORDS, _BATCH_BYTES * len(texts) // len(block) + 1)
+            for start in range(0, len(texts), size):
+                yield from self._batches(texts[start : start + size], line + start)
+            line += ends
 
-    def lines_or_array(self, blocks: Iterator[bytes]) -> Iterator[Record]:
+    def lines_or_array(self, blocks: Iterator[bytes]) -> Iterator[Batch | list[Record]]:
         """The elements of an array if the first character is its bracket, else an object a line."""
         line = 1
         start = b""
@@ -56,61 +73,130 @@ class JsonReader:
         return self._array(blocks, line) if start.lstrip().startswith(b"[") else self.lines(blocks, line)
 
     def record(self, line: int, raw: bytes) -> Record:
-        """The record of a text that should be one object."""
-        try:
-            fields = orjson.loads(raw)
-        except orjson.JSONDecodeError:
-            return self.exact_record(line, raw)
-        return self._record_of(fields, line, raw)
-
-    def exact_record(self, line: int, raw: bytes) -> Record:
-        """The same without orjson: slower, and right whatever the text."""
+        """The record of a text that should be one object, read exactly."""
         try:
             fields = parse_object(raw)
-            self._note(tuple(fields))
-            return Record(line, raw, [text_of_value(name, fields.get(name)) for name in NAMES], None)
+            names = tuple(fields)
+            self._unknown.add(name for name in names if name not in INDEX)
+            record = Record(line, raw, [text_of_value(name, fields.get(name)) for name in NAMES], None)
         except Reject as reject:
             return Record(line, raw, None, str(reject))
+        self._parser = self._parser.adapted(names, raw)
+        return record
 
-    def _array(self, blocks: Iterator[bytes], line: int) -> Iterator[Record]:
-        for number, raw, fields, reason in elements(blocks, line):
-            if reason:
-                yield Record(number, raw, None, reason)
-            elif fields is None:
-                yield self.record(number, raw)
-            else:
-                yield self._record_of(fields, number, raw)
+    def _records(self, texts: list[bytes], line: int) -> list[Record]:
+        return [self.record(number, text) for number, text in enumerate(texts, line) if text and not text.isspace()]
 
-    def _record_of(self, fields: Any, line: int, raw: bytes) -> Record:
-        """The record of what orjson made of `raw`, if that is sure to be exact, else the exact one."""
-        if type(fields) is not dict or (b"\\" in raw and b"\\u0000" in raw):
-            return self.exact_record(line, raw)
-        names = tuple(fields)
-        all_known = self._shapes.get(names)
-        if not all_known:
-            if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH:
-                return self.exact_record(line, raw)
-            if all_known is None:
-                self._note(names)
-        values: list[Any] = list(fields.values()) if names == NAMES else list(map(fields.get, NAMES))
-        for index, value in enumerate(values):
-            if type(value) is str or value is None:
-                continue
-            if type(value) is bool:
-                values[index] = "true" if value else "false"
-            elif type(value) is int and (value or not _MINUS_ZERO.search(raw)):
-                values[index] = str(value)
-            elif type(value) is float and 0 < abs(value) < _INT64_END:
-                values[index] = repr(value)
-            else:
-                return self.exact_record(line, raw)
-        return Record(line, raw, values, None)
+    def _batches(self, texts: list[bytes], line: int) -> Iterator[Batch | list[Record]]:
+        """The records of these lines, those that the fast way doesn't take in lists of their own."""
+        done = 0
+        exact: list[Record] = []
+        while done < len(texts):
+            rows: list[_Row] = []
+            with suppress(*FAULTS):
+                rows.extend(self._parser.each(islice(texts, done, None)))
+            if rows:
+                if exact:
+                    yield exact
+                    exact = []
+                taken = texts[done : done + len(rows)]
+                yield RowBatch(rows, partial(self._records, taken, line + done))
+                done += len(rows)
+            if done < len(texts):
+                exact += self._records(texts[done : done + 1], line + done)
+                done += 1
+        if exact:
+            yield exact
 
-    def _note(self, names: tuple[str, ...]) -> None:
-        """Gather the unknown ones among a record's names, and remember that this is done."""
-        unknown = [name for name in names if name not in INDEX]
-        self._unknown.add(unknown)
-        if len(self._shapes) >= _MAX_SHAPES:
-            self._shapes.clear()
-        if len(names) <= 2 * len(NAMES):
-            self._shapes[names] = not unknown
+    def _array(self, blocks: Iterator[bytes], line: int) -> Iterator[Batch | list[Record]]:
+        exact: list[Record] = []
+        for number, raw, rows, reason in elements(blocks, line, lambda text: self._parser.rows(text)):
+            if rows is None:
+                exact.append(Record(number, raw, None, reason) if reason else self.record(number, raw))
+            if exact and (rows is not None or len(exact) >= BATCH_RECORDS or len(raw) >= _BATCH_BYTES):
+                yield exact
+                exact = []
+            if rows is not None:
+                yield RowBatch(rows, partial(self._array_records, raw, number))
+        if exact:
+            yield exact
+
+    def _array_records(self, raw: bytes, line: int) -> list[Record]:
+        """The records of some elements of an array."""
+        return [self.record(number, text) for number, text, _, _ in elements(iter([b"[" + raw + b"]"]), line)]
+
+
+class _Parser:
+    """The fast way to rows, for records that have no other names than those of the columns and the `passed` ones.
+
+    `any_scalar`: whether text columns may hold whole numbers, true and false, which takes a closer look at each record.
+    """
+
+    def __init__(self, passed: tuple[str, ...], any_scalar: bool) -> None:
+        self._passed = passed
+        self._any_scalar = any_scalar
+        self._doubtful = any_scalar or bool(passed)
+        kinds = _KINDS | ({"varchar": str | int | bool | None} if any_scalar else {})
+        columns = [(f"c{index}", kinds[kind], None) for index, kind in enumerate(COLUMNS.values())]
+        others = [(f"p{index}", Any, None) for index in range(len(passed))]
+        shape = msgspec.defstruct(
+            "Event",
+            [*columns, *others],
+            rename=dict(zip([name for name, _, _ in (*columns, *others)], (*NAMES, *passed), strict=True)),
+            forbid_unknown_fields=True,
+            gc=False,
+        )
+        self._decode: Callable[[bytes], Any] = msgspec.json.Decoder(shape).decode
+        self._decode_array: Callable[[bytes], list[Any]] = msgspec.json.Decoder(list[shape]).decode  # type: ignore[valid-type]
+        self._values: Callable[[Any], _Row] = (
+            attrgetter(*[name for name, _, _ in columns]) if passed else msgspec.structs.astuple
+        )
+
+    def row(self, text: bytes) -> _Row:
+        """The values of an object's text. Raises one of FAULTS."""
+        row = self._values(self._decode(text))
+        if self._doubtful:
+            self._look_closer(text, [row])
+        return row
+
+    def each(self, texts: Iterable[bytes]) -> Iterator[_Row]:
+        """The values of each object's text, none of them in Python's own time if that can be. Raises one of FAULTS."""
+        return map(self.row, texts) if self._doubtful else map(self._values, map(self._decode, texts))
+
+    def rows(self, text: bytes) -> list[_Row]:
+        """The values of each of some objects with commas between them. Raises one of FAULTS."""
+        rows = list(map(self._values, self._decode_array(b"[" + text + b"]")))
+        if self._doubtful:
+            self._look_closer(text, rows)
+        return rows
+
+    def takes(self, text: bytes) -> bool:
+        try:
+            self.row(text)
+        except FAULTS:
+            return False
+        return True
+
+    def adapted(self, names: tuple[str, ...], text: bytes) -> _Parser:
+        """A parser that takes this object, which is valid and has those names, and others like it; this one where it
+        does, or where none is found."""
+        if self.takes(text):
+            return self
+        new = [name for name in names if name not in INDEX and name not in self._passed and _PASSABLE.fullmatch(name)]
+        if len(self._passed) + len(new) <= _MAX_PASSED:
+            for any_scalar in (self._any_scalar, True):
+                other = _parser((*self._passed, *new), any_scalar)
+                if other.takes(text):
+                    return other
+        return self
+
+    def _look_closer(self, text: bytes, rows: list[_Row]) -> None:
+        """Raises ValidationError where the exact way may say something else of these rows' text."""
+        if self._passed and text.count(b"[") + text.count(b"{") - len(rows) >= MAX_DEPTH:
+            raise msgspec.ValidationError("not to be decided here")
+        if self._any_scalar and any(0 in row for row in rows) and _MINUS_ZERO.search(text):
+            raise msgspec.ValidationError("not to be decided here")
+
+
+#: A parser takes long to make, and is the same for every file.
+_parser: Final = lru_cache(maxsize=100)(_Parser)

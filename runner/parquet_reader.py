@@ -1,4 +1,4 @@
-"""Parquet to records: every column becomes text by its type, a batch of rows at a time."""
+"""Parquet to batches of rows: every column becomes text by its type, and Arrow does that where its text is the same."""
 
 from __future__ import annotations
 
@@ -7,16 +7,19 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from datetime import date, timedelta
 from decimal import Decimal
+from functools import partial
 from io import RawIOBase
 from itertools import repeat
 from typing import Any, BinaryIO, Final
 
-from .columns import INDEX, NAMES
+from .batches import Batch, TableBatch
+from .columns import COLUMNS, INDEX, NAMES
 from .errors import LoadError
 from .records import Record, UnknownFields, has_surrogates
 from .streams import LentFile
 
-_BATCH_ROWS: Final = 2048
+#: Few enough for their text to fit into a socket's buffer, mostly.
+_BATCH_ROWS: Final = 1024
 #: Bytes of a column that are held at a time, where it would be all of a row group.
 _COLUMN_BUFFER: Final = 2**18
 _EPOCH: Final = date(1970, 1, 1)
@@ -30,8 +33,8 @@ _NO_JSON_NUMBERS: Final = frozenset(("NaN", "Infinity", "-Infinity"))
 _quoted: Final = json.JSONEncoder(ensure_ascii=False).encode
 
 
-def read_parquet(file: RawIOBase | BinaryIO, unknown: UnknownFields) -> Iterator[Record]:
-    """The rows, counted from 1. The columns that stage.events lacks go into `unknown`.
+def read_parquet(file: RawIOBase | BinaryIO, unknown: UnknownFields) -> Iterator[Batch | list[Record]]:
+    """The rows in batches, counted from 1. The columns that stage.events lacks go into `unknown`.
 
     A record's `raw` is its batch and its place in it, for `row_text`.
     Raises LoadError where the file is damaged, or none of its columns is one of stage.events.
@@ -52,7 +55,7 @@ def read_parquet(file: RawIOBase | BinaryIO, unknown: UnknownFields) -> Iterator
             unknown.add(name for name in names if name not in INDEX)
             row = 1
             for batch in source.iter_batches(_BATCH_ROWS, use_threads=False):
-                yield from _records(batch, row)
+                yield _batch(batch, row)
                 row += batch.num_rows
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         if isinstance(error, OSError) and error.errno is not None:
@@ -66,7 +69,39 @@ def row_text(batch: Any, index: int) -> str:
     return _object((name, _json(column)[0]) for name, column in zip(row.schema.names, row.columns, strict=True))
 
 
-def _records(batch: Any, first: int) -> Iterator[Record]:
+def _batch(batch: Any, first: int) -> Batch | list[Record]:
+    """The rows of an Arrow batch, whose first has that number in the file."""
+    import pyarrow
+
+    exact = partial(_records, batch, first)
+    columns: list[Any] = [None] * len(NAMES)
+    try:
+        for name, column in zip(batch.schema.names, batch.columns, strict=True):
+            if name in INDEX:
+                columns[INDEX[name]] = _text_column(column, COLUMNS[name])
+    except (pyarrow.ArrowException, UnicodeEncodeError):
+        return exact()
+    return TableBatch(columns, batch.num_rows, exact)
+
+
+def _text_column(column: Any, kind: str) -> Any:
+    """An Arrow array's values as one of texts. Raises ArrowException or UnicodeEncodeError where some can't be text."""
+    import pyarrow
+    from pyarrow import types
+
+    if types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    source = column.type
+    as_it_is = types.is_string(source) or types.is_large_string(source) or types.is_boolean(source)
+    if as_it_is or types.is_integer(source) or (types.is_float64(source) and kind == "float8"):
+        return column.cast(pyarrow.string())
+    if types.is_float64(source) and kind == "int4":
+        # As pandas writes integers with gaps among them.
+        return column.cast(pyarrow.int64()).cast(pyarrow.string())
+    return pyarrow.array(_texts(column)[0], pyarrow.string())
+
+
+def _records(batch: Any, first: int) -> list[Record]:
     columns: dict[str, list[str | None]] = {}
     for name, column in zip(batch.schema.names, batch.columns, strict=True):
         if name in INDEX:
@@ -76,11 +111,10 @@ def _records(batch: Any, first: int) -> Iterator[Record]:
         for index, fault in _faults(texts):
             reasons.setdefault(index, f"{fault} in {name}")
     rows = zip(*(columns.get(name, repeat(None)) for name in NAMES), strict=False)
-    for index, values in enumerate(rows):
-        if index in reasons:
-            yield Record(first + index, (batch, index), None, reasons[index])
-        else:
-            yield Record(first + index, (batch, index), list(values), None)
+    return [
+        Record(first + index, (batch, index), None if index in reasons else list(values), reasons.get(index))
+        for index, values in enumerate(rows)
+    ]
 
 
 def _faults(texts: list[str | None]) -> Iterator[tuple[int, str]]:

@@ -1,7 +1,7 @@
-"""Paths to records: opens a file by what its name says it is, and reads it once from front to back.
+"""Paths to batches of records: opens a file by what its name says it is, and reads it once from front to back.
 
 with Source.open("events.jsonl.gz") as source:
-    for record in source.records():
+    for batch in source.batches():
         ...
 """
 
@@ -16,21 +16,23 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import BinaryIO, Final, Self
 
+from .batches import Batch
 from .compression import ZipEntry, gunzip, plain, unzstd
 from .errors import LoadError
 from .paths import STANDARD_INPUT, Format, find_files, naming
 from .records import Record, UnknownFields, text_of
 from .streams import InputFile, spool, without_bom
 
-__all__ = ["Record", "Source", "find_files"]
+__all__ = ["Batch", "Record", "Source", "find_files"]
 
-BLOCK_BYTES: Final = 2**20
+#: What is parsed of so much fits into a socket's buffer, so that the server works on it while the next is parsed.
+BLOCK_BYTES: Final = 2**18
 
 
 class Source:
     """One file, or standard input, to be read once; LoadError wherever that can't be done.
 
-    `name` is the path as given, `file_size` the number of its bytes on opening, None for a pipe. Once `records` is
+    `name` is the path as given, `file_size` the number of its bytes on opening, None for a pipe. Once `batches` is
     exhausted, `checksum` (SHA-256) and `size` (bytes) are those of what was read, as it is packed.
     """
 
@@ -81,10 +83,13 @@ class Source:
         with naming(self.name):
             return self._file.fingerprint()
 
-    def records(self) -> Iterator[Record]:
-        """Every record once, rejects among them; LoadError where the file can't be read to its end."""
+    def batches(self) -> Iterator[Batch | list[Record]]:
+        """Every record once, in the file's order: in batches of rows, or, rejects among them, one by one in lists.
+
+        Raises LoadError where the file can't be read to its end.
+        """
         with naming(self.name):
-            yield from self._records()
+            yield from self._batches()
             self.checksum, self.size = self._file.checksum_and_size()
 
     def raw_text(self, raw: object) -> str:
@@ -107,7 +112,7 @@ class Source:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _records(self) -> Iterator[Record]:
+    def _batches(self) -> Iterator[Batch | list[Record]]:
         if self._format.content == "parquet":
             from .parquet_reader import read_parquet
 

@@ -98,7 +98,7 @@ def test_it_runs_as_a_module_too() -> None:
 
 
 def test_importing_the_package_and_asking_for_help_imports_no_library() -> None:
-    heavy = "[name for name in ('psycopg', 'pyarrow', 'jinja2', 'orjson') if name in sys.modules]"
+    heavy = "[name for name in ('psycopg', 'pyarrow', 'jinja2', 'msgspec') if name in sys.modules]"
     assert python(f"import sys, clickmart; print({heavy})").stdout == "[]\n"
     code = (
         f"import sys\nfrom clickmart.cli import main\nmain(['load', '--help'], standalone_mode=False)\nprint({heavy})"

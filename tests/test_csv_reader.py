@@ -12,7 +12,7 @@ from clickmart.errors import LoadError
 from clickmart.records import UnknownFields
 from hypothesis import given
 from hypothesis import strategies as st
-from reading import read_bytes
+from reading import exact, read_bytes
 
 BLOCK_SIZES = [1, 2, 3, 5, 7, 2**20]
 
@@ -188,7 +188,7 @@ def test_what_a_writer_quotes_comes_back_as_it_was(rows, block_size):
     writer = csv.writer(file, quoting=csv.QUOTE_ALL)
     writer.writerow(["os", "page_url"])
     writer.writerows(rows)
-    records = read_csv(_blocks(file.getvalue().encode(), block_size), UnknownFields())
+    records = exact(read_csv(_blocks(file.getvalue().encode(), block_size), UnknownFields()))
     for row, record in zip(rows, records, strict=True):
         if any("\0" in field for field in row):
             assert record.reason is not None
@@ -199,8 +199,8 @@ def test_what_a_writer_quotes_comes_back_as_it_was(rows, block_size):
 @given(st.binary() | st.text(st.sampled_from('a,"\n\r Ж')).map(str.encode), st.integers(1, 7))
 def test_every_row_is_a_record_or_a_reject_wherever_blocks_end_and_no_text_is_lost(content, block_size):
     content = b"os,page_url\n" + content
-    whole = list(read_csv(iter([content]), UnknownFields()))
-    assert list(read_csv(_blocks(content, block_size), UnknownFields())) == whole
+    whole = exact(read_csv(iter([content]), UnknownFields()))
+    assert exact(read_csv(_blocks(content, block_size), UnknownFields())) == whole
     text = content.decode("utf-8", "surrogateescape")
     at = text.index("\n") + 1
     for record in whole:

@@ -15,8 +15,8 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from clickmart import event_writer
 from clickmart.columns import NAMES, TYPED
+from clickmart.json_reader import BATCH_RECORDS
 from clickmart.loading import FileReport, load_file
 from conftest import Server, Shop, open_shop
 from hypothesis import example, given
@@ -423,7 +423,7 @@ def test_the_reason_names_the_first_column_that_refuses_and_stays_short(one_shop
 
 def test_rows_and_rejects_keep_the_files_order_where_doubtful_values_come_amid_it(one_shop: Shop, form: str) -> None:
     """The server is asked between batches, in which the rows wait."""
-    count = 5 * event_writer._BATCH_RECORDS
+    count = 5 * BATCH_RECORDS
     ports = {number: "0" * 10 + str(number) if number % 3 else "abc" for number in range(7, count, 113)}
     rows = [{"event_id": str(number), "referer_url_port": ports.get(number, "80")} for number in range(count)]
     load(one_shop, form, content(form, rows))

@@ -26,10 +26,10 @@ import psutil
 import psycopg
 import pyarrow as pa
 import pytest
-from clickmart import event_writer
 from clickmart.columns import NAMES
 from clickmart.errors import LoadError, WarehouseError
 from clickmart.loading import FileReport, LoadReport, load_file, load_files
+from clickmart.readers import Source
 from clickmart.warehouse import Warehouse
 from conftest import Server, Shop
 from psycopg import sql
@@ -368,14 +368,14 @@ def test_after_a_lost_connection_the_other_files_are_loaded_over_a_new_one(
     dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files = [write(tmp_path, f"{number}.jsonl", lines(10, f"{number}.")) for number in range(3)]
-    rows = event_writer.EventWriter._rows
+    batches = Source.batches
 
-    def ended_over_the_second(self: Any, source: Any, batch: Any) -> Any:
+    def ended_over_the_second(source: Source) -> Any:
         if source.name == files[1]:
             query(dsn, "select pg_terminate_backend(pid) from unnest(%s::int[]) as pid", backends(dsn))
-        return rows(self, source, batch)
+        return batches(source)
 
-    monkeypatch.setattr(event_writer.EventWriter, "_rows", ended_over_the_second)
+    monkeypatch.setattr(Source, "batches", ended_over_the_second)
     report = load(dsn, *files)
     assert [file.status for file in report.files] == ["loaded", "failed", "loaded"]
     assert report.files[1].problem.startswith("the connection to the warehouse was lost: ")
@@ -527,14 +527,14 @@ def test_a_file_that_grows_while_it_is_read_is_loaded_as_it_was_and_then_anew(
     dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = write(tmp_path, "a.jsonl", lines(1000))
-    batches = event_writer._batches
+    batches = Source.batches
 
-    def growing(records: Any) -> Any:
+    def growing(source: Source) -> Any:
         with Path(file).open("ab") as target:
             target.write(GOOD[:5])
-        return batches(records)
+        return batches(source)
 
-    monkeypatch.setattr(event_writer, "_batches", growing)
+    monkeypatch.setattr(Source, "batches", growing)
     assert load(dsn, file).files[0].rows_loaded == 1000
     monkeypatch.undo()
     size, checksum = len(lines(1000)), hashlib.sha256(lines(1000)).hexdigest()

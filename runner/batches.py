@@ -1,0 +1,142 @@
+"""Batches of records on their way to COPY: what every reader yields, and the fast ones made without a look at each row.
+
+A fast batch holds rows that a parser written in C took whole. Where anything about it is in doubt, `exact` reads the
+same records once more by the way that is slow and right whatever the text, and that decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import itemgetter
+from typing import Any, Final, Protocol
+
+import msgspec
+
+from .columns import NAMES
+from .records import Record
+
+#: What a parser of JSON makes of a value, or a text.
+Value = str | float | bool | None
+
+#: COPY's options for rows as a JSON encoder writes them: `"a",null,"b"` is CSV that says what NULL is, and in which a
+#: backslash escapes.
+JSON_ROWS: Final = r"format csv, null 'null', escape '\'"
+#: The same for rows as a writer of CSV makes them.
+CSV_ROWS: Final = "format csv"
+
+_ENCODER: Final = msgspec.json.Encoder()
+
+
+class Batch(Protocol):
+    """Some records of a file that follow one another, none of them a reject unless a typed column refuses it."""
+
+    copy_options: str
+
+    def __len__(self) -> int: ...
+
+    def distinct(self, index: int) -> set[Any]:
+        """The values of a column, each once."""
+
+    def replace(self, index: int, values: Mapping[Any, Value]) -> None:
+        """Puts others in the place of some values of a column."""
+
+    def csv(self, batch_id: int) -> bytes | None:
+        """The rows as COPY reads them, with that number behind each; None where only `exact` can tell what they are."""
+
+    def exact(self) -> list[Record]:
+        """The same records, read one by one."""
+
+
+class RowBatch:
+    """Rows of values in the order of the columns, as a JSON parser made them."""
+
+    copy_options = JSON_ROWS
+
+    def __init__(self, rows: list[tuple[Value, ...]], exact: Callable[[], list[Record]]) -> None:
+        self._rows = rows
+        self.exact = exact
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def distinct(self, index: int) -> set[Any]:
+        return set(map(itemgetter(index), self._rows))
+
+    def replace(self, index: int, values: Mapping[Any, Value]) -> None:
+        self._rows = [
+            (*row[:index], values[row[index]], *row[index + 1 :]) if row[index] in values else row for row in self._rows
+        ]
+
+    def csv(self, batch_id: int) -> bytes | None:
+        return json_rows(self._rows, batch_id)
+
+
+class TableBatch:
+    """Columns of text, each an Arrow array or None where the file has no such column."""
+
+    copy_options = CSV_ROWS
+
+    def __init__(self, columns: Sequence[Any], length: int, exact: Callable[[], list[Record]]) -> None:
+        self._columns = list(columns)
+        self._length = length
+        self.exact = exact
+
+    def __len__(self) -> int:
+        return self._length
+
+    def distinct(self, index: int) -> set[Any]:
+        column = self._columns[index]
+        return {None} if column is None else set(column.unique().to_pylist())
+
+    def replace(self, index: int, values: Mapping[Any, Value]) -> None:
+        import pyarrow
+
+        coded = pyarrow.concat_arrays(pyarrow.chunked_array([self._columns[index]]).chunks).dictionary_encode()
+        texts = [values.get(text, text) for text in coded.dictionary.to_pylist()]
+        self._columns[index] = pyarrow.array(texts, pyarrow.string()).take(coded.indices)
+
+    def csv(self, batch_id: int) -> bytes | None:
+        import pyarrow
+        from pyarrow import csv
+
+        absent = pyarrow.nulls(self._length, pyarrow.string())
+        columns = [absent if column is None else column for column in self._columns]
+        columns.append(pyarrow.repeat(pyarrow.scalar(batch_id, pyarrow.int64()), self._length))
+        target = pyarrow.BufferOutputStream()
+        table = pyarrow.Table.from_arrays(columns, [*NAMES, "batch_id"])
+        csv.write_csv(table, target, csv.WriteOptions(include_header=False))
+        text: bytes = target.getvalue().to_pybytes()
+        if b"\0" in text:
+            return None
+        try:
+            text.isascii() or text.decode()
+        except UnicodeDecodeError:
+            return None
+        return text
+
+
+def json_rows(rows: Sequence[Sequence[Value]], batch_id: int) -> bytes | None:
+    """Rows as JSON_ROWS has COPY read them; None where a text holds what PostgreSQL can't store, or a number is too
+    large to be written as one."""
+    try:
+        text = _ENCODER.encode_lines(rows)
+    except (msgspec.MsgspecError, UnicodeEncodeError, OverflowError):
+        return None
+    if b"\\" not in text:
+        return (b",%d\n" % batch_id).join([line[1:-1] for line in text.split(b"\n")])
+    lines = "".join([f"{_escaped(row)},{batch_id}\n" for row in rows])
+    return None if "\0" in lines else lines.encode()
+
+
+def _escaped(row: Iterable[Value]) -> str:
+    """A row with something that JSON escapes; for COPY only a backslash and a quote have a backslash before them."""
+    return ",".join(
+        [
+            "null"
+            if value is None
+            else '"{}"'.format(value.replace("\\", r"\\").replace('"', r"\""))
+            if isinstance(value, str)
+            else _ENCODER.encode(value).decode()
+            for value in row
+        ]
+    )
