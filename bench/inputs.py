@@ -83,8 +83,8 @@ class Inputs:
     def additions(self, history: int, events: int, count: int) -> list[Path]:
         """`count` files of new events of a history's users, from its last day on, some late and some doubled."""
         name = f"additions-{history}-{events}-{count}"
-        options = ("--users", _users(history), "--start", LAST_DAY, "--days", count, "--doubled", 0.01)
-        options += ("--late", 0.01) if count > 1 else ()
+        options: list[object] = ["--users", _users(history), "--start", LAST_DAY, "--days", count, "--doubled", 0.01]
+        options += ["--late", 0.01] if count > 1 else []
         files = ("--format", "jsonl", "--events", events * count, "--files", count)
         return sorted(self._made(name, lambda path: _generate(path, *options, *files)).iterdir())
 

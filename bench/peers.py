@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import statistics
 import sys
@@ -85,7 +86,7 @@ def measure_peer_loads(server: Server, inputs: Inputs, names: set[str], *, event
 
     def peer(name: str) -> Run:
         fresh_table()
-        command = [sys.executable, "-m", "bench.peer_loads", name, tcp, file, TABLE]
+        command: list[str | os.PathLike[str]] = [sys.executable, "-m", "bench.peer_loads", name, tcp, file, TABLE]
         taken = run(command, environment=QUIET, folder=ROOT)
         found = database.scalar(f"select count(*) from {DLT_DATASET + '.events' if name == 'dlt' else TABLE}")
         if found != events:
@@ -122,7 +123,7 @@ def measure_peer_loads(server: Server, inputs: Inputs, names: set[str], *, event
 def measure_peer_models(
     server: Server, database: Database, inputs: Inputs, names: set[str], *, events: int, rounds: int
 ) -> Peers:
-    """The same marts by others from the same rows, which are loaded in `database`; all are compared with clickmart's."""
+    """The same marts by others from the same rows, loaded in `database`; all are compared with clickmart's."""
     own = measure_full(database, "peer-models-clickmart", events=events, rounds=rounds)
     expected: dict[str, Rows] = {mart: _rows(database, query, f"cdm.{mart}") for mart, query in MARTS.items()}
     seconds = statistics.median(own.floor)

@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 from .errors import BenchError
 
@@ -45,7 +45,7 @@ def run(
     folder: Path | None = None,
 ) -> Run:
     """Runs a command to its end. Raises BenchError where it fails, with the end of what it said."""
-    shown = shlex.join(map(os.fspath, command))
+    shown = shlex.join(os.fspath(word) for word in command)
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
         started = time.perf_counter()
         try:
@@ -76,7 +76,7 @@ def run(
         return Run(seconds, max(sampled, usage.ru_maxrss * _MAXRSS_UNIT), _text(output))
 
 
-def _text(file: tempfile._TemporaryFileWrapper[bytes]) -> str:
+def _text(file: IO[bytes]) -> str:
     file.seek(0)
     return file.read().decode(errors="replace")
 

@@ -106,8 +106,8 @@ def _commit() -> str:
 
 def _machine_line(machine: dict[str, Any]) -> str:
     return (
-        f"{machine['cores']} cores of {machine['cpu']}, {machine['memory_bytes'] / 2**30:.0f} GiB of memory, PostgreSQL "
-        f"{machine['postgresql']}, Python {machine['python']}, clickmart {machine['clickmart']} ({machine['commit']})."
+        f"{machine['cores']} cores of {machine['cpu']}, {machine['memory_bytes'] / 2**30:.0f} GiB of memory, "
+        f"PostgreSQL {machine['postgresql']}, Python {machine['python']}, clickmart {machine['clickmart']} ({machine['commit']})."
     )
 
 

@@ -77,10 +77,14 @@ class Database:
     def copy_out(self, path: Path) -> None:
         """Writes the rows of stage.events as the CSV file that `copy_in` reads."""
         query = sql.SQL("copy (select {} from stage.events order by batch_id, id) to stdout (format csv)")
-        with self.connect() as connection, path.open("wb") as file, connection.cursor() as cursor:
-            with cursor.copy(query.format(_columns())) as copy:
-                for block in copy:
-                    file.write(block)
+        with (
+            self.connect() as connection,
+            path.open("wb") as file,
+            connection.cursor() as cursor,
+            cursor.copy(query.format(_columns())) as copy,
+        ):
+            for block in copy:
+                file.write(block)
         path.chmod(0o644)
 
     def copy_in(self, path: Path, table: str = "stage.events") -> float:
