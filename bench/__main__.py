@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -36,11 +37,12 @@ NAMES: Final = (*LOADS, ARRAY, FULL, COMMANDS, DISK, FULL_HISTORY, ADDITIONS, BU
 
 def main(argv: Sequence[str] | None = None) -> int:
     options = _options(argv)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the server must not outlive the bench
     try:
         with _work_folder(options.work) as inputs, run_server(inputs.folder) as server:
             report = Report(
                 {name: str(value) if isinstance(value, Path) else value for name, value in vars(options).items()},
-                machine_facts(server.database()),
+                machine_facts(server.own_database()),
             )
             try:
                 for _ in _steps(server, inputs, options, report):
@@ -60,11 +62,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _steps(server: Server, inputs: Inputs, options: argparse.Namespace, report: Report) -> Iterator[None]:
     """Takes the figures asked for, one step after the other, each leaving the disk as it found it."""
     names = set(options.only or NAMES)
-    chosen_peers = set(peers.PACKAGES) & names if options.only else set(peers.PACKAGES)
+    chosen_peers = set(peers.NAMES) & names if options.only else set(peers.NAMES)
     if not options.peers:
         chosen_peers = set()
     events, rounds = options.events, options.rounds
-    main_database = server.database()
+    main_database = server.own_database()
     model_peers = chosen_peers & {"dbt", "duckdb"}
 
     if names & {*LOADS, ARRAY, FULL, COMMANDS, DISK} or model_peers:
@@ -113,29 +115,28 @@ def _history_steps(
 ) -> Iterator[None]:
     """The figures that need a long history, and one that is 10 times shorter."""
     history, rounds = options.history, options.rounds
-    if names & {ADDITIONS, BUSY_USER}:
-        small = refreshes.load_history(server, inputs, "history_small", history // 10)
-    if names & {FULL_HISTORY, ADDITIONS}:
-        large = refreshes.load_history(server, inputs, "history", history)
-    if ADDITIONS in names:
-        report.figures.append(
-            refreshes.measure_additions(
-                small, large, inputs, history=history, additions=options.additions, rounds=rounds
+    with ExitStack() as small_database:
+        if names & {ADDITIONS, BUSY_USER}:
+            found = refreshes.loaded_history(server, inputs, "history_small", history // 10)
+            small = small_database.enter_context(found)
+        with ExitStack() as large_database:
+            if names & {FULL_HISTORY, ADDITIONS}:
+                large = large_database.enter_context(refreshes.loaded_history(server, inputs, "history", history))
+            if ADDITIONS in names:
+                report.figures.append(
+                    refreshes.measure_additions(
+                        small, large, inputs, history=history, additions=options.additions, rounds=rounds
+                    )
+                )
+                yield
+            if FULL_HISTORY in names:
+                report.figures.append(refreshes.measure_full(large, FULL_HISTORY, events=history, rounds=rounds))
+                yield
+        if BUSY_USER in names:
+            report.figures.append(
+                refreshes.measure_busy_user(small, inputs, events=history // 10, views=options.busy, rounds=rounds)
             )
-        )
-        yield
-    if FULL_HISTORY in names:
-        report.figures.append(refreshes.measure_full(large, FULL_HISTORY, events=history, rounds=rounds))
-        yield
-    if names & {FULL_HISTORY, ADDITIONS}:
-        server.drop(large)
-    if BUSY_USER in names:
-        report.figures.append(
-            refreshes.measure_busy_user(small, inputs, events=history // 10, views=options.busy, rounds=rounds)
-        )
-        yield
-    if names & {ADDITIONS, BUSY_USER}:
-        server.drop(small)
+            yield
 
 
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -159,7 +160,7 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
         ("rounds", 3, "how often floor and subject take turns"),
     ):
         parser.add_argument(f"--{name}", type=count, metavar="N", default=default, help=f"{text} ({default:,})")
-    choices = (*NAMES, *peers.PACKAGES)
+    choices = (*NAMES, *peers.NAMES)
     parser.add_argument("--only", nargs="+", metavar="NAME", choices=choices, help=f"some of: {', '.join(choices)}")
     parser.add_argument("--peers", action=argparse.BooleanOptionalAction, default=True, help="run the peers too (yes)")
     parser.add_argument("--output", type=Path, metavar="FILE", help="write what was found as JSON, too")
@@ -169,6 +170,8 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     options = parser.parse_args(argv)
     if options.history < 10:
         parser.error("--history must be 10 or more")
+    if not options.peers and set(options.only or ()) & set(peers.NAMES):
+        parser.error("--no-peers and a peer's name in --only")
     return options
 
 

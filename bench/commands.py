@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from typing import Final
 
@@ -13,6 +12,7 @@ from .processes import Run, run
 from .server import CLICKMART, Database, Server
 
 LIMIT: Final = 0.3
+PSQL: Final = "psql -c 'select 1'"
 #: short times scatter most, and cost least to take again
 TIMES: Final = 3
 
@@ -21,7 +21,8 @@ def measure_commands(server: Server, database: Database, *, rounds: int) -> list
     """The commands in the server's folder, with nothing new to do."""
     database.clickmart("apply")
     rows = database.scalar("select count(*) from stage.events")
-    psql = shutil.which("psql") or str(wheel_bin() / "psql")
+    # Not the machine's, which may be a script around it.
+    psql = wheel_bin() / "psql"
 
     def query() -> float:
         return run([psql, "-X", "-q", "-d", database.conninfo, "-c", "select 1"]).seconds
@@ -35,7 +36,7 @@ def measure_commands(server: Server, database: Database, *, rounds: int) -> list
         def command(argument: str = argument) -> Run:
             return run([*CLICKMART, argument], folder=server.folder)
 
-        floor, floor_what = (imported, "python -c 'import psycopg'") if argument == "--help" else (query, _PSQL)
+        floor, floor_what = (imported, "python -c 'import psycopg'") if argument == "--help" else (query, PSQL)
         pairs = alternate(name, rounds * TIMES, floor, command)
         what = f"clickmart {argument}{' with nothing new' if argument == 'apply' else ''}"
         figures.append(
@@ -51,6 +52,3 @@ def measure_commands(server: Server, database: Database, *, rounds: int) -> list
             )
         )
     return figures
-
-
-_PSQL: Final = "psql -c 'select 1'"

@@ -23,18 +23,7 @@ GENERATOR: Final = Path(__file__).with_name("generate.py")
 #: a history is made in files of so many events, and each is deleted once it is loaded
 HISTORY_FILE: Final = 2_000_000
 #: the steps of a user who buys and buys again
-FUNNEL: Final = (
-    "home",
-    "product_a",
-    "product_b",
-    "cart",
-    "product_c",
-    "cart",
-    "payment",
-    "confirmation",
-    "help",
-    "blog",
-)
+FUNNEL: Final = ("home", "product_a", "product_b", "cart", "product_c", "cart", "payment", "confirmation", "help")
 
 
 @dataclass(frozen=True, slots=True)

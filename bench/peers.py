@@ -21,14 +21,19 @@ from .inputs import Inputs
 from .marts import MARTS, Rows, compare
 from .peer_loads import DLT_DATASET, JDBC_DRIVER, WAYS
 from .processes import Run, run
-from .refreshes import measure_full
+from .refreshes import FLOOR, floor_seconds, full_refresh
 from .server import Database, Server
 
 ROOT: Final = Path(__file__).parents[1]
 TABLE: Final = "peers.events"
+DBT_SCHEMA: Final = "peer_dbt"  # as bench/dbt/profiles.yml has it
+OWN, OWN_WHOLE, OWN_FULL = "clickmart", "clickmart-whole", "clickmart-full"
 INSTALL: Final = "make bench installs it"
 #: the packages of each way, the first being the peer itself
 PACKAGES: Final = {
+    OWN: ("clickmart",),
+    OWN_WHOLE: ("clickmart",),
+    OWN_FULL: ("clickmart",),
     "spark": ("pyspark",),
     "spark-rewritten": ("pyspark",),
     "dlt": ("dlt", "psycopg2-binary"),
@@ -39,6 +44,9 @@ PACKAGES: Final = {
     "duckdb": ("duckdb",),
 }
 TITLES: Final = {
+    OWN: "clickmart load",
+    OWN_WHOLE: "clickmart load and apply, from the JSON lines file to the marts",
+    OWN_FULL: "clickmart apply --full",
     "spark": "Spark, JDBC append with its defaults",
     "spark-rewritten": "Spark, JDBC append, reWriteBatchedInserts and batches of 10,000",
     "dlt": "dlt to its destination postgres",
@@ -51,6 +59,10 @@ TITLES: Final = {
 QUIET: Final = {"RUNTIME__DLTHUB_TELEMETRY": "false", "RUNTIME__LOG_LEVEL": "ERROR", "DO_NOT_TRACK": "1"}
 
 
+#: those that can be asked for by name
+NAMES: Final = tuple(name for name in PACKAGES if not name.startswith(OWN))
+
+
 @dataclass(frozen=True, slots=True)
 class Peers:
     """The figures of those that ran, and for those that didn't the reason by name."""
@@ -61,106 +73,125 @@ class Peers:
 
 def measure_peer_loads(server: Server, inputs: Inputs, names: set[str], *, events: int, rounds: int) -> Peers:
     """Each way of loading against the server's COPY into the same table; clickmart at the same size comes first."""
-    database = server.database("peer_loads")
     file = inputs.events(events)
-    database.clickmart("load", file)
-    rows = inputs.folder / f"rows-{events}.csv"
-    database.copy_out(rows)
-    tcp = server.tcp(database)
+    rows = inputs.folder / f"peer-rows-{events}.csv"
+    with server.database("peer_loads") as database:
+        database.clickmart("load", file)
+        database.copy_out(rows)
+        loads = _PeerLoads(server, database, file, rows, events)
+        chosen = [OWN, *(name for name in WAYS if name in names)]
+        found = _measured(chosen, lambda name: loads.measure(name, rounds))
+    inputs.done(rows, file)
+    return found
 
-    def fresh_table() -> None:
-        database.execute(
+
+@dataclass(frozen=True, slots=True)
+class _PeerLoads:
+    """Loads of one file by others than clickmart, into a table of their own that is like stage.events."""
+
+    server: Server
+    database: Database
+    file: Path
+    rows: Path
+    events: int
+
+    def measure(self, name: str, rounds: int) -> Figure:
+        pairs = alternate(f"load by {name}", rounds, self.floor, lambda: self.own() if name == OWN else self.peer(name))
+        return Figure(
+            f"peer-load-{name}",
+            TITLES[name],
+            f"{self.events:,} events",
+            "COPY of the same rows by the server, into the same table",
+            pairs.floor,
+            pairs.subject,
+            peak_bytes=pairs.peak_bytes,
+            notes={
+                "version": version(PACKAGES[name][0]),
+                "rows_per_second": round(self.events / statistics.median(pairs.subject)),
+                "work_seconds": [] if name == OWN else [_last_line(output)["seconds"] for output in pairs.outputs],
+            },
+        )
+
+    def floor(self) -> float:
+        self.fresh_table()
+        return self.database.copy_in(self.rows, TABLE)
+
+    def own(self) -> Run:
+        self.database.empty()
+        return self.database.clickmart("load", self.file)
+
+    def peer(self, name: str) -> Run:
+        self.fresh_table()
+        command: list[str | os.PathLike[str]] = [sys.executable, "-m", "bench.peer_loads", name]
+        taken = run([*command, self.server.tcp(self.database), self.file, TABLE], environment=QUIET, folder=ROOT)
+        table = f"{DLT_DATASET}.events" if name == "dlt" else TABLE
+        found = self.database.scalar(f"select count(*) from {table}")
+        if found != self.events:
+            raise BenchError(f"{name} loaded {found:,} rows of {self.events:,}")
+        return taken
+
+    def fresh_table(self) -> None:
+        self.database.execute(
             f"drop schema if exists peers, {DLT_DATASET}, {DLT_DATASET}_staging cascade; create schema peers; "
             f"create table {TABLE} (like stage.events including all); "
             f"alter table {TABLE} alter batch_id set default 1"
         )
-        database.settle()
+        self.database.settle()
 
-    def floor() -> float:
-        fresh_table()
-        return database.copy_in(rows, TABLE)
 
-    def own() -> Run:
+def measure_peer_models(
+    server: Server, database: Database, inputs: Inputs, names: set[str], *, events: int, rounds: int
+) -> Peers:
+    """The same marts by others from the same rows, against the floor of a full refresh; clickmart comes first."""
+    file = inputs.events(events)
+
+    def whole() -> Run:
+        """What DuckDB does in one process."""
         database.empty()
-        return database.clickmart("load", file)
+        loaded, applied = database.clickmart("load", file), database.clickmart("apply")
+        peak = max(loaded.peak_bytes, applied.peak_bytes)
+        return Run(loaded.seconds + applied.seconds, peak, json.dumps({"read_seconds": loaded.seconds}))
 
-    def peer(name: str) -> Run:
-        fresh_table()
-        command: list[str | os.PathLike[str]] = [sys.executable, "-m", "bench.peer_loads", name, tcp, file, TABLE]
-        taken = run(command, environment=QUIET, folder=ROOT)
-        found = database.scalar(f"select count(*) from {DLT_DATASET + '.events' if name == 'dlt' else TABLE}")
-        if found != events:
-            raise BenchError(f"{name} loaded {found:,} rows of {events:,}")
-        return taken
+    subjects: dict[str, Callable[[], Run]] = {
+        OWN_WHOLE: whole,
+        OWN_FULL: lambda: full_refresh(database),
+        "dbt": lambda: _dbt(server, database, inputs),
+        "duckdb": lambda: _duckdb(inputs, file),
+    }
+    own: dict[str, Rows] = {}
 
     def measure(name: str) -> Figure:
-        subject: Callable[[], Run] = own if name == "clickmart" else lambda: peer(name)
-        pairs = alternate(f"load by {name}", rounds, floor, subject)
-        work = [json.loads(output.splitlines()[-1])["seconds"] for output in pairs.outputs if name != "clickmart"]
-        seconds = statistics.median(pairs.subject)
-        notes = {
-            "version": "" if name == "clickmart" else version(PACKAGES[name][0]),
-            "rows_per_second": round(events / seconds),
-            "work_seconds": work,
-        }
+        pairs = alternate(f"marts by {name}", rounds, lambda: floor_seconds(database), subjects[name])
+        reports = [_last_line(output) for output in pairs.outputs if name != OWN_FULL]
+        notes: dict[str, Any] = {"version": version(PACKAGES[name][0])}
+        for key in ("read_seconds", "model_seconds", "elapsed_time"):
+            notes |= {key: [report[key] for report in reports]} if reports and key in reports[0] else {}
+        if name == OWN_FULL:
+            own.update({mart: _rows(database, query, f"cdm.{mart}") for mart, query in MARTS.items()})
+        elif name == "dbt":
+            found = {mart: _rows(database, query, f"{DBT_SCHEMA}.{mart}") for mart, query in MARTS.items()}
+            notes["marts"] = compare(name, found, own)
+            database.execute(f"drop schema {DBT_SCHEMA} cascade")
+        elif name == "duckdb":
+            notes["marts"] = compare(name, reports[-1]["marts"], own)
         return Figure(
-            f"peer-load-{name}",
-            TITLES.get(name, "clickmart load"),
+            f"peer-models-{name}",
+            TITLES[name],
             f"{events:,} events",
-            "COPY of the same rows by the server, into the same table",
+            FLOOR,
             pairs.floor,
             pairs.subject,
             peak_bytes=pairs.peak_bytes,
             notes=notes,
         )
 
-    peers = _measured([name for name in ("clickmart", *WAYS) if name in {*names, "clickmart"}], measure)
-    server.drop(database)
-    inputs.done(rows, file)
-    return peers
+    return _measured([name for name in subjects if name in {OWN_WHOLE, OWN_FULL, *names}], measure)
 
 
-def measure_peer_models(
-    server: Server, database: Database, inputs: Inputs, names: set[str], *, events: int, rounds: int
-) -> Peers:
-    """The same marts by others from the same rows, loaded in `database`; all are compared with clickmart's."""
-    own = measure_full(database, "peer-models-clickmart", events=events, rounds=rounds)
-    expected: dict[str, Rows] = {mart: _rows(database, query, f"cdm.{mart}") for mart, query in MARTS.items()}
-    seconds = statistics.median(own.floor)
-
-    def measure(name: str) -> Figure:
-        def taken() -> Run:
-            return _dbt(server, database, inputs) if name == "dbt" else _duckdb(inputs, events)
-
-        runs = []
-        for number in range(1, rounds + 1):
-            database.settle()
-            runs.append(taken())
-            say(f"models by {name} {number}/{rounds}: {runs[-1].seconds:.3f} s")
-        notes: dict[str, Any] = {"version": version(PACKAGES[name][0])}
-        if name == "dbt":
-            found = {mart: _rows(database, query, f"peer_dbt.{mart}") for mart, query in MARTS.items()}
-            notes["work_seconds"] = [json.loads(each.output)["elapsed_time"] for each in runs]
-            database.execute("drop schema peer_dbt cascade")
-        else:
-            reports = [json.loads(each.output) for each in runs]
-            found = reports[-1]["marts"]
-            notes |= {key: [report[key] for report in reports] for key in ("read_seconds", "model_seconds")}
-        notes["marts"] = compare(name, found, expected)
-        return Figure(
-            f"peer-models-{name}",
-            TITLES[name],
-            f"{events:,} events",
-            own.floor_what,
-            # One floor for all, taken around clickmart's own runs.
-            (seconds,) * rounds,
-            tuple(each.seconds for each in runs),
-            peak_bytes=max(each.peak_bytes for each in runs),
-            notes=notes,
-        )
-
-    peers = _measured([name for name in ("dbt", "duckdb") if name in names], measure)
-    return Peers([own, *peers.figures], peers.not_run)
+def _last_line(output: str) -> dict[str, Any]:
+    """The JSON that a peer's process ends with, whatever else it has printed."""
+    found: dict[str, Any] = json.loads(output.strip().splitlines()[-1])
+    return found
 
 
 def _measured(names: list[str], measure: Callable[[str], Figure]) -> Peers:
@@ -207,15 +238,16 @@ def _dbt(server: Server, database: Database, inputs: Inputs) -> Run:
         environment=QUIET | {variable: str(to[key]) for variable, key in keys.items()},
         folder=project,
     )
-    report = (project / "target" / "run_results.json").read_text(encoding="utf-8")
+    report = json.loads((project / "target" / "run_results.json").read_text(encoding="utf-8"))
     shutil.rmtree(project)
-    return Run(taken.seconds, taken.peak_bytes, report)
+    return Run(taken.seconds, taken.peak_bytes, json.dumps({"elapsed_time": report["elapsed_time"]}))
 
 
-def _duckdb(inputs: Inputs, events: int) -> Run:
-    file = inputs.folder / "peer.duckdb"
-    file.unlink(missing_ok=True)
+def _duckdb(inputs: Inputs, events: Path) -> Run:
+    """From the file to the marts, in a database of its own."""
+    database = inputs.folder / "peer.duckdb"
+    database.unlink(missing_ok=True)
     try:
-        return run([sys.executable, "-m", "bench.peer_duckdb", inputs.events(events), file], folder=ROOT)
+        return run([sys.executable, "-m", "bench.peer_duckdb", events, database], folder=ROOT)
     finally:
-        file.unlink(missing_ok=True)
+        database.unlink(missing_ok=True)

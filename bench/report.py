@@ -107,7 +107,8 @@ def _commit() -> str:
 def _machine_line(machine: dict[str, Any]) -> str:
     return (
         f"{machine['cores']} cores of {machine['cpu']}, {machine['memory_bytes'] / 2**30:.0f} GiB of memory, "
-        f"PostgreSQL {machine['postgresql']}, Python {machine['python']}, clickmart {machine['clickmart']} ({machine['commit']})."
+        f"PostgreSQL {machine['postgresql']}, Python {machine['python']}, "
+        f"clickmart {machine['clickmart']} ({machine['commit']})."
     )
 
 
@@ -129,7 +130,8 @@ def _ratio(figure: Figure) -> str:
     if figure.ratio is None:
         return ""
     pairs = f" ({min(figure.pair_ratios):.2f} to {max(figure.pair_ratios):.2f})" if len(figure.floor) > 1 else ""
-    return f"{figure.ratio:.2f}{pairs}"
+    work = figure.notes.get("work_ratio")
+    return f"{figure.ratio:.2f}{pairs}" + (f"; {work:.2f} without the command's start" if work else "")
 
 
 def _ratios(figures: Sequence[Figure]) -> str:
@@ -216,15 +218,15 @@ def _models_of_peers(figures: Sequence[Figure]) -> str:
         return f"{which}; " + ", ".join(f"{name} {count:,}" for name, count in marts.items())
 
     def parts(figure: Figure) -> str:
-        names = {"work_seconds": "", "read_seconds": "reading ", "model_seconds": "models "}
+        names = {"elapsed_time": "", "read_seconds": "reading ", "model_seconds": "models "}
         return ", ".join(text + _spread(figure.notes[key]) for key, text in names.items() if key in figure.notes)
 
     return _table(
-        ("marts", "version", "size", "time", "ratio to the floor", "without its start", "peak memory", "marts against"),
+        ("marts", "version", "size", "time", "ratio to the floor", "of that", "peak memory", "against clickmart's"),
         [
             (
                 figure.what,
-                figure.notes.get("version", ""),
+                figure.notes["version"],
                 figure.size,
                 _spread(figure.subject),
                 _ratio(figure),

@@ -15,7 +15,7 @@ import psycopg
 from clickmart import embedded
 from clickmart.columns import NAMES
 from psycopg import sql
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.conninfo import make_conninfo
 
 from .processes import Run, run
 
@@ -31,10 +31,6 @@ class Database:
     """A database of the bench's server, clickmart's project being applied to it."""
 
     conninfo: str
-
-    @property
-    def name(self) -> str:
-        return str(conninfo_to_dict(self.conninfo)["dbname"])
 
     @contextmanager
     def connect(self) -> Iterator[Connection]:
@@ -65,7 +61,7 @@ class Database:
         tables = self.execute(
             "select format('%I.%I', relnamespace::regnamespace, relname) from pg_class "
             "where relnamespace in ('stage'::regnamespace, 'cdm'::regnamespace) and relkind in ('r', 'p') "
-            "and not relispartition and oid not in ('cdm.settings'::regclass, 'cdm.rebuild'::regclass)"
+            "and not relispartition and relname not in ('settings', 'rebuild')"
         )
         self.execute(f"truncate {', '.join(name for (name,) in tables)}")
         self.settle()
@@ -104,20 +100,26 @@ class Server:
     conninfo: str
     folder: Path
 
-    def database(self, name: str | None = None) -> Database:
-        """The database of this name, made if absent; None is the one that `clickmart` finds in the folder."""
-        if name is None:
-            found = Database(self.conninfo)
-        else:
-            found = Database(make_conninfo(self.conninfo, dbname=name))
-            own = Database(self.conninfo)
-            if not own.execute(f"select from pg_database where datname = '{name}'"):
-                own.execute(f'create database "{name}"')
+    def own_database(self) -> Database:
+        """The database that `clickmart` finds in the folder."""
+        found = Database(self.conninfo)
         found.clickmart("apply")
         return found
 
-    def drop(self, database: Database) -> None:
-        Database(self.conninfo).execute(f'drop database if exists "{database.name}" (force)')
+    @contextmanager
+    def database(self, name: str) -> Iterator[Database]:
+        """A fresh database of this name, dropped at the end: a run that broke off may have left one."""
+        found = Database(make_conninfo(self.conninfo, dbname=name))
+        self._drop(name)
+        Database(self.conninfo).execute(f'create database "{name}"')
+        try:
+            found.clickmart("apply")
+            yield found
+        finally:
+            self._drop(name)
+
+    def _drop(self, name: str) -> None:
+        Database(self.conninfo).execute(f'drop database if exists "{name}" (force)')
 
     def tcp(self, database: Database) -> str:
         """The conninfo of a database over TCP."""
