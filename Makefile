@@ -22,7 +22,7 @@ bench: $(VENV)/installed-bench
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/sqlfluff lint --disable-progress-bar migrations sql dashboards
+	$(BIN)/sqlfluff lint --disable-progress-bar migrations sql dashboards bench/sql
 
 types: setup
 	$(BIN)/mypy

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import signal
 import sys
 import tempfile
@@ -37,6 +38,8 @@ NAMES: Final = (*LOADS, ARRAY, FULL, COMMANDS, DISK, FULL_HISTORY, ADDITIONS, BU
 
 def main(argv: Sequence[str] | None = None) -> int:
     options = _options(argv)
+    for name in [name for name in os.environ if name.startswith(("PG", "CLICKMART_"))]:
+        del os.environ[name]  # the commands must find the bench's server
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # the server must not outlive the bench
     try:
         with _work_folder(options.work) as inputs, run_server(inputs.folder) as server:

@@ -1,4 +1,4 @@
--- One row per table of the warehouse: its bytes on disk without and with its indexes, partitions counted in their table.
+-- One row per table of the warehouse: its bytes on disk and those of its indexes, partitions counted in their table.
 -- Reads the catalogue.
 select
     tables.relnamespace::regnamespace || '.' || tables.relname as table_name,

@@ -19,7 +19,7 @@ from (
         hashtextextended(parsed_events.user_id, 0) as user_hash
     from stage.parsed_events
     -- A fence: else each timestamp is parsed twice, and the floor would be too high.
-    offset 0
+    offset 0 -- noqa: ambiguous.order_by_limit
 ) as views
 where viewed_at is not null
 order by user_hash, user_id, viewed_at
