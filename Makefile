@@ -15,7 +15,7 @@ test: lint types
 thorough: setup
 	$(BIN)/python -m pytest tests/test_laws.py --thorough
 
-# The figures of docs/performance.md, which take hours at their full size: make bench BENCH='--events 100000'
+# The figures of docs/performance.md, which take an hour or more at full size; less: make bench BENCH='--events 100000'
 bench: $(VENV)/installed-bench
 	$(VENV)/bench/bin/python -m bench $(BENCH)
 
