@@ -56,7 +56,14 @@ TITLES: Final = {
     "dbt": "dbt-postgres, run --full-refresh",
     "duckdb": "DuckDB, from the JSON lines file to the marts",
 }
-QUIET: Final = {"RUNTIME__DLTHUB_TELEMETRY": "false", "RUNTIME__LOG_LEVEL": "ERROR", "DO_NOT_TRACK": "1"}
+#: nothing is sent home, and Spark asks no name server for this machine's name
+QUIET: Final = {
+    "RUNTIME__DLTHUB_TELEMETRY": "false",
+    "RUNTIME__LOG_LEVEL": "ERROR",
+    "DO_NOT_TRACK": "1",
+    "SPARK_LOCAL_IP": "127.0.0.1",
+    "SPARK_LOCAL_HOSTNAME": "localhost",
+}
 
 
 #: those that can be asked for by name
