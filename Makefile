@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo test lint types thorough clean
+.PHONY: setup demo test lint types thorough bench clean
 
 demo: $(VENV)/installed
 	$(BIN)/clickmart demo
@@ -15,10 +15,14 @@ test: lint types
 thorough: setup
 	$(BIN)/python -m pytest tests/test_laws.py --thorough
 
+# The figures of docs/performance.md, which take an hour or more at full size; less: make bench BENCH='--events 100000'
+bench: $(VENV)/installed-bench
+	$(VENV)/bench/bin/python -m bench $(BENCH)
+
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/sqlfluff lint --disable-progress-bar migrations sql dashboards
+	$(BIN)/sqlfluff lint --disable-progress-bar migrations sql dashboards bench/sql
 
 types: setup
 	$(BIN)/mypy
@@ -32,6 +36,12 @@ $(VENV)/installed: setup.cfg pyproject.toml
 
 $(VENV)/installed-dev: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
+# Apart from the rest, since what the bench compares with needs other releases than the linters do.
+$(VENV)/installed-bench: setup.cfg pyproject.toml
+	$(PYTHON) -m venv $(VENV)/bench
+	$(VENV)/bench/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	touch $@
 
 clean:
