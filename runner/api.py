@@ -17,21 +17,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from . import applying
-from .applying import ApplyReport
-from .checks import CheckReport, run_checks
 from .embedded import EmbeddedServer
 from .errors import LoadError, ProjectError, UsageError, WarehouseError
-from .html_report import write_report
-from .loading import LoadReport, load_files
-from .marts import MARTS, Mart, read_mart
 from .project import Project, checksum, init_project, read_project
-from .readers import find_files
-from .state import StatusReport, read_status
-from .statements import split_statements
 from .warehouse import EMBEDDED_FOLDER, find_warehouse, libpq_environment
+
+# What one command alone needs is imported when it runs, so that none waits for the others' imports.
+if TYPE_CHECKING:
+    from .applying import ApplyReport
+    from .checks import CheckReport
+    from .loading import LoadReport
+    from .marts import Mart
+    from .state import StatusReport
 
 PathLike = str | os.PathLike[str]
 
@@ -105,9 +104,13 @@ def load(
         flat += [path] if isinstance(path, (str, os.PathLike)) else list(path)
     if not flat:
         raise UsageError("no path to load from")
+    from .applying import apply_migrations
+    from .loading import load_files
+    from .paths import find_files
+
     files = find_files(flat)
     warehouse = find_warehouse(dsn)
-    applying.apply_migrations(warehouse, _project(project))
+    apply_migrations(warehouse, _project(project))
     return load_files(warehouse, files, max_rejects=max_rejects, jobs=jobs)
 
 
@@ -126,6 +129,8 @@ def apply(
     """
     if jobs is not None and jobs < 1:
         raise UsageError(f"jobs must be 1 or more, found {jobs}")
+    from . import applying
+
     warehouse, found = find_warehouse(dsn), _project(project)
     return (
         applying.plan(warehouse, found, full=full) if plan else applying.apply(warehouse, found, full=full, jobs=jobs)
@@ -134,6 +139,8 @@ def apply(
 
 def status(*, dsn: str | None = None, project: PathLike | None = None) -> StatusReport:
     """What is applied, pending and drifted, and the last loads. Only reads."""
+    from .state import read_status
+
     return read_status(find_warehouse(dsn), _project(project))
 
 
@@ -156,6 +163,8 @@ def render(name: str | None = None, *, project: PathLike | None = None) -> str:
 
 def _closed(text: str) -> str:
     """The text such that another can follow it: a file may leave out its last semicolon and its last line end."""
+    from .statements import split_statements
+
     end = "" if text.endswith("\n") else "\n"
     last = [statement.closed for statement in split_statements(text)][-1:]
     return text + end + (";\n" if last == [False] else "")
@@ -166,6 +175,8 @@ def check(*, dsn: str | None = None, project: PathLike | None = None) -> CheckRe
     warehouse = find_warehouse(dsn)
     if warehouse.embedded and not warehouse.exists:
         raise ProjectError(f"nothing to check: no warehouse in {warehouse.embedded.home}; run `clickmart apply`")
+    from .checks import run_checks
+
     with warehouse.connect() as connection:
         return run_checks(connection, _project(project))
 
@@ -215,6 +226,12 @@ def demo(*, dsn: str | None = None) -> DemoReport:
 
     Raises ProjectError in a warehouse that holds other data, with which the sample would mix.
     """
+    from . import applying
+    from .html_report import write_report
+    from .loading import load_files
+    from .marts import MARTS, read_mart
+    from .paths import find_files
+
     warehouse, project = find_warehouse(dsn), _project(None)
     sample = find_files([Path(__file__).parent / "sample"])
     applying.apply_migrations(warehouse, project)

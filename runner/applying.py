@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import psycopg
 
 from . import ledger
-from .errors import ClickmartError, ProjectError
+from .errors import ClickmartError, ProjectError, WarehouseError
 from .ledger import Ledger, read_ledger
 from .plan import Plan, make_plan
 from .project import Migration, Project
@@ -72,13 +72,23 @@ def plan(warehouse: Warehouse, project: Project, *, full: bool = False) -> Apply
 
     Raises ProjectError for a drifted migration or a bad setting.
     """
-    planned = make_plan(project, Ledger(), full=full)
-    if warehouse.exists:
-        with warehouse.connect() as connection:
-            check_settings(connection, project)
-            planned = make_plan(project, read_ledger(connection), full=full)
+    planned, _ = plan_and_ledger(warehouse, project, full=full)
     _refuse_drift(planned)
     return _report(planned)
+
+
+def plan_and_ledger(
+    warehouse: Warehouse, project: Project, *, full: bool = False, last_loads: int = 0
+) -> tuple[Plan, Ledger]:
+    """What would run, and what stands with the last loads. Only reads, and makes no embedded server.
+
+    Raises ProjectError where the project can't be read, or has a setting that PostgreSQL doesn't take.
+    """
+    if not warehouse.exists:
+        return make_plan(project, Ledger(), full=full), Ledger()
+    with _connected(warehouse, project) as connection:
+        stands = read_ledger(connection, last_loads)
+        return _checked_plan(connection, project, stands, full=full), stands
 
 
 def apply(warehouse: Warehouse, project: Project, *, full: bool = False, jobs: int | None = None) -> ApplyReport:
@@ -90,12 +100,11 @@ def apply(warehouse: Warehouse, project: Project, *, full: bool = False, jobs: i
     the refresh does.
     """
     started = time.monotonic()
-    make_plan(project, Ledger())  # a project that can't be read needs no server to say so
-    with warehouse.connect() as connection, _locked(connection):
-        check_settings(connection, project)
-        ledger.make_ledger(connection)
-        planned = make_plan(project, read_ledger(connection), full=full)
+    with _connected(warehouse, project) as connection, _locked(connection):
+        stands = read_ledger(connection)
+        planned = _checked_plan(connection, project, stands, full=full)
         _refuse_drift(planned)
+        ledger.make_ledger(connection)
         for migration in planned.migrations:
             _apply_migration(connection, project, migration)
         with _said_of(project, "the commit"), connection.transaction():
@@ -104,6 +113,8 @@ def apply(warehouse: Warehouse, project: Project, *, full: bool = False, jobs: i
                 _run(connection, project, step.file.path, step.file.text)
                 reset_session(connection)
                 ledger.write_file(connection, step.file, project.settings.as_dict())
+            if stands.fingerprint != project.fingerprint:
+                ledger.write_fingerprint(connection, project.fingerprint)
             loads, rows, rebuilt = _refresh(connection, project, full=full, jobs=jobs)
         return replace(
             _report(planned),
@@ -126,6 +137,27 @@ def apply_migrations(warehouse: Warehouse, project: Project) -> None:
             for migration in project.migrations:
                 if migration.name not in applied:
                     _apply_migration(connection, project, migration)
+
+
+@contextmanager
+def _connected(warehouse: Warehouse, project: Project) -> Iterator[Connection]:
+    """A connection. A project that can't be read needs no server to say so, and has none made."""
+    with ExitStack() as stack:
+        try:
+            if not warehouse.exists:
+                make_plan(project, Ledger())
+            connection = stack.enter_context(warehouse.connect())
+        except WarehouseError:
+            make_plan(project, Ledger())
+            raise
+        yield connection
+
+
+def _checked_plan(connection: Connection, project: Project, stands: Ledger, *, full: bool) -> Plan:
+    """The plan, all that it holds being sure to be read: what has not changed was checked when it was applied."""
+    if stands.fingerprint != project.fingerprint:
+        check_settings(connection, project)
+    return make_plan(project, stands, full=full)
 
 
 def check_settings(connection: Connection, project: Project) -> None:

@@ -49,6 +49,14 @@ comment on column clickmart.files.template_checksum is 'SHA-256 of the template.
 comment on column clickmart.files.checksum is 'SHA-256 of the rendered text.';
 comment on column clickmart.files.settings is 'The settings with which it was rendered.';
 comment on column clickmart.files.version is 'The version of clickmart that applied it.';
+
+create table if not exists clickmart.project (
+    only_row boolean primary key default true check (only_row),
+    fingerprint text not null
+);
+comment on table clickmart.project is 'One row: the project whose SQL files all stand as they are in clickmart.files.';
+comment on column clickmart.project.fingerprint is
+'SHA-256 of all that the SQL files are rendered from: while a project has it, none needs to be rendered.';
 """
 
 
@@ -92,11 +100,13 @@ class Load:
 class Ledger:
     """What stands in a database; empty is a database that clickmart has not touched.
 
-    `new_loads` and `new_rows` are not in the marts yet; `rebuild` says that the next refresh builds marts anew.
+    `fingerprint` is that of the project whose SQL files stand. `new_loads` and `new_rows` are not in the marts yet;
+    `rebuild` says that the next refresh builds marts anew.
     """
 
     migrations: Mapping[str, AppliedMigration] = field(default_factory=dict)
     files: Mapping[str, AppliedFile] = field(default_factory=dict)
+    fingerprint: str = ""
     new_loads: int = 0
     new_rows: int = 0
     rebuild: bool = False
@@ -114,6 +124,9 @@ def read_ledger(connection: Connection, last_loads: int = 0) -> Ledger:
             "select path, template_checksum, checksum, settings, applied_at from clickmart.files"
         ).fetchall()
     ledger = Ledger({row.name: row for row in migrations}, {row.path: row for row in files})
+    if _exists(connection, "clickmart.project"):
+        stands = connection.execute("select fingerprint from clickmart.project").fetchone()
+        ledger = replace(ledger, fingerprint=str(stands[0]) if stands else "")
     if not _exists(connection, "stage.loads"):
         return ledger
     new = connection.execute(
@@ -153,7 +166,7 @@ def unlock(connection: Connection) -> None:
 
 def make_ledger(connection: Connection) -> None:
     """Makes the ledger's tables where they are missing; to be called under the lock."""
-    if not _exists(connection, "clickmart.files"):
+    if not _exists(connection, "clickmart.project"):
         with connection.transaction():
             connection.execute(_SCHEMA)
 
@@ -172,6 +185,14 @@ def write_file(connection: Connection, file: SqlFile, settings: Mapping[str, Any
         "template_checksum = excluded.template_checksum, checksum = excluded.checksum, "
         "settings = excluded.settings, applied_at = excluded.applied_at, version = excluded.version",
         (file.path, file.template_checksum, file.checksum, Jsonb(dict(settings)), __version__),
+    )
+
+
+def write_fingerprint(connection: Connection, fingerprint: str) -> None:
+    connection.execute(
+        "insert into clickmart.project (fingerprint) values (%s) "
+        "on conflict (only_row) do update set fingerprint = excluded.fingerprint",
+        (fingerprint,),
     )
 
 

@@ -42,13 +42,15 @@ class Plan:
 def make_plan(project: Project, ledger: Ledger, *, full: bool = False) -> Plan:
     """Raises ProjectError where the project's files can't be read or rendered."""
     applied = ledger.migrations
-    files = tuple(
-        FileStep(file, reason)
-        for file in project.files
-        if (reason := _reason(file, ledger.files.get(file.path), project))
-    )
     gone = {f"migrations/{name}" for name in applied} | set(ledger.files)
-    gone -= {migration.path for migration in project.migrations} | {file.path for file in project.files}
+    gone -= {migration.path for migration in project.migrations} | project.file_paths
+    files: tuple[FileStep, ...] = ()
+    if ledger.fingerprint != project.fingerprint or project.file_paths - set(ledger.files):
+        files = tuple(
+            FileStep(file, reason)
+            for file in project.files
+            if (reason := _reason(file, ledger.files.get(file.path), project))
+        )
     return Plan(
         drifted=tuple(m for m in project.migrations if m.name in applied and applied[m.name].checksum != m.checksum),
         gone=tuple(sorted(gone)),

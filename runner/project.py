@@ -8,12 +8,17 @@ import shutil
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from .errors import ProjectError
+from .places import Position, file_name
 from .settings import DEFAULT_FILE, FILE_NAME, Settings, read_settings
 from .statements import split_statements
-from .templates import Position, Templates, file_name
+from .version import __version__
+
+# Jinja takes long to import, and is needed where something has changed alone.
+if TYPE_CHECKING:
+    from .templates import Templates
 
 PARTS: Final = ("migrations", "sql", "dashboards")
 #: Folders of sql/ that come first, in this order; any other follows by name.
@@ -64,7 +69,21 @@ class Project:
 
     @cached_property
     def templates(self) -> Templates:
+        from .templates import Templates
+
         return Templates(self.folder / "sql", self.settings)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of all that the SQL files are rendered from: while it stays, so do they."""
+        folder = self.folder / "sql"
+        parts = [__version__, repr(self.settings.as_dict())]
+        try:
+            for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+                parts += [path.relative_to(folder).as_posix(), checksum(path.read_bytes())]
+        except OSError as error:
+            raise ProjectError(f"{error.filename or 'sql'}: can't be read: {error.strerror}") from None
+        return checksum("\n".join(parts).encode("utf-8", "surrogateescape"))
 
     @cached_property
     def migrations(self) -> tuple[Migration, ...]:
@@ -76,12 +95,21 @@ class Project:
     def files(self) -> tuple[SqlFile, ...]:
         """All SQL files, rendered, in the order in which they apply. Raises ProjectError for one that can't render, or
         that would end the transaction of all."""
+        return tuple(map(self._render, self._templates_in_order))
+
+    @cached_property
+    def file_paths(self) -> frozenset[str]:
+        """The paths of the SQL files, none of which is rendered for it."""
+        return frozenset(map(file_name, self._templates_in_order))
+
+    @cached_property
+    def _templates_in_order(self) -> tuple[str, ...]:
         folder = self.folder / "sql"
         if stray := _sql_files(folder, "*.sql"):
             raise ProjectError(f"sql/{stray[0].name}: stands in no folder of sql/; move it into one, as sql/cdm")
         paths = [path.relative_to(folder) for path in _sql_files(folder, "**/*.sql")]
         paths.sort(key=lambda path: (_layer(path.parts[0]), path.as_posix()))
-        return tuple(self._render(path.as_posix()) for path in paths)
+        return tuple(path.as_posix() for path in paths)
 
     def locate(self, path: str, text: str, offset: int) -> Position:
         """Where in the project's own files the character `offset` of the `text` comes from, which the file at `path`
@@ -92,7 +120,7 @@ class Project:
 
     def text_with(self, file: SqlFile, settings: Settings) -> str:
         """The text to which the file would be rendered with other settings."""
-        return Templates(self.folder / "sql", settings).render(file.template)
+        return type(self.templates)(self.folder / "sql", settings).render(file.template)
 
     def _render(self, template: str) -> SqlFile:
         path, text = file_name(template), self.templates.render(template)

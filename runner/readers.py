@@ -19,11 +19,11 @@ from typing import BinaryIO, Final, Self
 from .batches import Batch
 from .compression import ZipEntry, gunzip, plain, unzstd
 from .errors import LoadError
-from .paths import STANDARD_INPUT, Format, find_files, naming
+from .paths import STANDARD_INPUT, Format, naming
 from .records import Record, UnknownFields, text_of
 from .streams import InputFile, spool, without_bom
 
-__all__ = ["Batch", "Record", "Source", "find_files"]
+__all__ = ["Batch", "Record", "Source"]
 
 #: What is parsed of so much fits into a socket's buffer, so that the server works on it while the next is parsed.
 BLOCK_BYTES: Final = 2**18

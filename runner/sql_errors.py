@@ -9,8 +9,8 @@ from typing import Final, NamedTuple
 import psycopg
 
 from .errors import ClickmartError, SqlError
+from .places import Position
 from .project import NO_TRANSACTION, Project
-from .templates import Position
 from .warehouse import is_lost, lost, message_of
 
 _FRAME: Final = re.compile(

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from .applying import check_settings
-from .ledger import Ledger, Load, read_ledger
-from .plan import Plan, make_plan
+from .applying import plan_and_ledger
+from .ledger import Load
+from .plan import Plan
 from .project import Project
 from .tables import counted, text_table
 from .warehouse import Warehouse
@@ -92,13 +92,7 @@ def read_status(warehouse: Warehouse, project: Project) -> StatusReport:
 
     Raises ProjectError where the project can't be read, or has a setting that PostgreSQL doesn't take.
     """
-    ledger = Ledger()
-    plan = make_plan(project, ledger)
-    if warehouse.exists:
-        with warehouse.connect() as connection:
-            check_settings(connection, project)
-            ledger = read_ledger(connection, LAST_LOADS)
-            plan = make_plan(project, ledger)
+    plan, ledger = plan_and_ledger(warehouse, project, last_loads=LAST_LOADS)
     applied = [(f"migrations/{m.name}", m.applied_at) for m in sorted(ledger.migrations.values(), key=lambda m: m.name)]
     applied += [(f.path, f.applied_at) for f in sorted(ledger.files.values(), key=lambda f: f.applied_at)]
     return StatusReport(tuple(applied), plan, ledger.last_loads)

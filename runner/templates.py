@@ -5,8 +5,7 @@ from __future__ import annotations
 import bisect
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from traceback import walk_tb
 from typing import Any, Final
 
@@ -17,6 +16,7 @@ from jinja2.loaders import split_template_path
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from .errors import ProjectError
+from .places import Position, file_name
 from .settings import Settings
 
 # Private-use characters that frame "template:offset:length" in a rendering made only to be mapped.
@@ -28,26 +28,6 @@ _MARK: Final = re.compile(f"{_OPEN}([0-9]+):([0-9]+):([0-9]+){_CLOSE}")
 _NOT_PLAIN: Final = re.compile(r"[\x00-\x1f\x7f]|\$[^$]*\$")
 _ESCAPED: Final = re.compile(r"[\x00-\x1f\x7f$\\]")
 _NOT_STORABLE: Final = re.compile("[\0\ud800-\udfff]")
-
-
-@dataclass(frozen=True, slots=True)
-class Position:
-    """A place in a project's file: `line` and `column` from 1, `text` the line itself."""
-
-    file: str
-    line: int
-    column: int
-    text: str
-
-    @classmethod
-    def of(cls, file: str, text: str, offset: int) -> Position:
-        """The place of the character `offset`, from 0, of a file's text."""
-        start = text.rfind("\n", 0, offset) + 1
-        line = text[start:].partition("\n")[0].removesuffix("\r")
-        return cls(file, text.count("\n", 0, start) + 1, offset - start + 1, line)
-
-    def __str__(self) -> str:
-        return f"{self.file}:{self.line}:{self.column}"
 
 
 def literal(value: object) -> str:
@@ -154,11 +134,6 @@ class Templates:
             if path.is_relative_to(self._folder):
                 place = f"{file_name(path.relative_to(self._folder).as_posix())}:{line}"
         return place
-
-
-def file_name(template: str) -> str:
-    """A template's path from the project folder."""
-    return str(PurePosixPath("sql") / template)
 
 
 class _SettingsByName(dict[str, Any]):

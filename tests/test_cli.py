@@ -106,6 +106,16 @@ def test_importing_the_package_and_asking_for_help_imports_no_library() -> None:
     assert python(code).stdout.endswith("\n[]\n")
 
 
+def test_an_apply_and_a_status_of_what_stands_import_nothing_that_renders_or_loads(tmp_path: Path, dsn: str) -> None:
+    unused = "[name for name in ('pyarrow', 'jinja2', 'msgspec', 'clickmart.loading') if name in sys.modules]"
+    code = "import sys, clickmart\nprint(clickmart.{}(dsn=sys.argv[1]).{})\nprint(" + unused + ")"
+    for call, attribute, expected in (("apply", "files", "()"), ("status", "plan.files", "()")):
+        script = tmp_path / "script.py"
+        script.write_text(code.format(call, attribute))
+        done = subprocess.run([sys.executable, script, dsn], capture_output=True, text=True, check=True)
+        assert done.stdout == f"{expected}\n[]\n"
+
+
 # init and render
 
 

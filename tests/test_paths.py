@@ -6,8 +6,7 @@ import os
 
 import pytest
 from clickmart.errors import LoadError
-from clickmart.paths import Format
-from clickmart.readers import find_files
+from clickmart.paths import Format, find_files
 
 
 @pytest.fixture
