@@ -169,8 +169,9 @@ def _load_source(connection: Connection, source: Source, max_rejects: int | None
     if same := _known_load(connection, source):
         return FileReport(name, "skipped", problem=same)
 
+    # A transaction of its own, as other loads wait for it to end.
+    batch_id = _scalar(connection, "select stage.begin_load()")
     with connection.transaction() as transaction, tempfile.SpooledTemporaryFile(_SPOOL_BYTES) as rejects:
-        batch_id = _scalar(connection, "select nextval(pg_get_serial_sequence('stage.loads', 'id'))")
         writer = EventWriter(connection, int(str(batch_id)), name, rejects)
         with connection.transaction() as rows:
             writer.write_rows(source)

@@ -24,7 +24,7 @@ TAMPERING = {
         "update stage.loads set rows_loaded = rows_loaded + 1",
         "update stage.loads set rows_rejected = rows_rejected + 1",
         "delete from stage.events where event_id = 'e1'",
-        "insert into stage.events (batch_id, event_id) values (99, 'x')",
+        "insert into stage.events (batch_id, event_id) values (9, 'x')",
         "insert into stage.events_rejected (batch_id, source_file, line_number, reason, raw) "
         "values (99, '', 1, '', '')",
     ],

@@ -414,7 +414,7 @@ def test_what_the_table_refuses_is_one_clear_message(shop: Shop) -> None:
     report = load_file(shop.connection, write(shop.folder, "a.jsonl", GOOD + b'{"os": "wrong"}\n'))
     assert report.status == "failed"
     assert report.problem.startswith(
-        'new row for relation "events" violates check constraint "events_os_check"; detail'
+        'new row for relation "events_1" violates check constraint "events_os_check"; detail'
     )
     assert counts(shop.dsn) == (0, 0, 0)
 
@@ -614,13 +614,14 @@ def test_eight_loads_at_once_into_a_fresh_database_all_succeed(server: Server, t
 GRANTS = """
 grant usage on schema stage to {role};
 grant select, insert on stage.loads to {role};
-grant usage on sequence stage.loads_id_seq to {role};
+grant execute on function stage.begin_load() to {role};
+grant usage on sequence stage.events_id_seq to {role};
 grant insert on stage.events, stage.events_rejected to {role};
 """
 #: and to see first that there is nothing to apply.
 LEDGER_GRANTS = """
 grant usage on schema clickmart, cdm to {role};
-grant select on clickmart.migrations, clickmart.files, cdm.rebuild to {role};
+grant select on clickmart.migrations, clickmart.files, clickmart.project, cdm.rebuild to {role};
 """
 
 
@@ -656,6 +657,51 @@ def test_a_role_without_a_right_that_is_needed_is_told_so(dsn: str, tmp_path: Pa
         report = load(role_dsn, file)
         assert report.files[0].problem.startswith("permission denied for "), grant
     assert counts(dsn) == (0, 0, 0)
+
+
+# Partitions
+
+
+def partitions(dsn: str) -> list[tuple[object, ...]]:
+    return query(
+        dsn,
+        "select table_name, first_load, end_load, pg_get_expr(relpartbound, oid) from stage.partitions "
+        "join pg_class on oid = format('stage.%I', table_name)::regclass order by first_load",
+    )
+
+
+def test_loads_that_outgrow_the_partitions_open_another_for_some_twenty_million_rows(shop: Shop) -> None:
+    shop.connection.execute(
+        "update stage.partitions set end_load = 3; alter table stage.events detach partition "
+        "stage.events_1; alter table stage.events attach partition stage.events_1 for values from (minvalue) to (3)"
+    )
+    for number in range(2):
+        load_file(shop.connection, write(shop.folder, f"{number}.jsonl", lines(10, f"{number}.")))
+    # As if each had been large, so that five of them are a partition's worth.
+    shop.connection.execute("update stage.loads set rows_loaded = 4000000")
+    for number in range(2, 9):
+        load_file(shop.connection, write(shop.folder, f"{number}.jsonl", lines(10, f"{number}.")))
+        shop.connection.execute("update stage.loads set rows_loaded = 4000000")
+    assert partitions(shop.dsn) == [
+        ("events_1", 0, 3, "FOR VALUES FROM (MINVALUE) TO ('3')"),
+        ("events_3", 3, 8, "FOR VALUES FROM ('3') TO ('8')"),
+        ("events_8", 8, 13, "FOR VALUES FROM ('8') TO ('13')"),
+    ]
+    assert query(shop.dsn, "select tableoid::regclass::text, count(*) from stage.events group by 1 order by 1") == [
+        ("stage.events_1", 20),
+        ("stage.events_3", 50),
+        ("stage.events_8", 20),
+    ]
+
+
+def test_opening_a_partition_waits_for_neither_readers_nor_loads(shop: Shop) -> None:
+    with psycopg.connect(shop.dsn) as reader, Warehouse(shop.dsn).connect() as loader, loader.transaction():
+        reader.execute("select from stage.events")
+        loader.execute("insert into stage.events (batch_id) values (1)")
+        shop.connection.execute("set statement_timeout = '5s'")
+        shop.connection.execute("select setval(pg_get_serial_sequence('stage.loads', 'id'), 50)")
+        assert load_file(shop.connection, write(shop.folder, "a.jsonl", lines(10))).rows_loaded == 10
+    assert [name for name, *_ in partitions(shop.dsn)] == ["events_1", "events_51"]
 
 
 # Many files
