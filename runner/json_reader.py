@@ -28,6 +28,8 @@ BATCH_RECORDS: Final = 100
 _BATCH_BYTES: Final = 2**17
 #: So many names that stage.events lacks are passed over fast; a record with others is read exactly.
 _MAX_PASSED: Final = 100
+#: After so many records to which no parser could be found, no more is looked for.
+_MAX_FUTILE: Final = 100
 _PASSABLE: Final = re.compile(r"[^\x00-\x1f\"\\\ud800-\udfff]{1,100}")
 _MINUS_ZERO: Final = re.compile(rb":[ \t\n\r]*-0")
 #: What each kind of column may hold for a batch to be sure of its text.
@@ -46,6 +48,7 @@ class JsonReader:
     def __init__(self, unknown: UnknownFields) -> None:
         self._unknown = unknown
         self._parser = _parser((), False)
+        self._futile = 0
 
     def lines(self, blocks: Iterator[bytes], line: int = 1) -> Iterator[Batch | list[Record]]:
         """An object a line, counted from `line`; blank lines are passed over."""
@@ -72,8 +75,8 @@ class JsonReader:
         blocks = chain([start], blocks)
         return self._array(blocks, line) if start.lstrip().startswith(b"[") else self.lines(blocks, line)
 
-    def record(self, line: int, raw: bytes) -> Record:
-        """The record of a text that should be one object, read exactly."""
+    def record(self, line: int, raw: bytes, *, learn: bool = False) -> Record:
+        """The record of a text that should be one object, read exactly; `learn` has the fast way take others like it."""
         try:
             fields = parse_object(raw)
             names = tuple(fields)
@@ -81,11 +84,13 @@ class JsonReader:
             record = Record(line, raw, [text_of_value(name, fields.get(name)) for name in NAMES], None)
         except Reject as reject:
             return Record(line, raw, None, str(reject))
-        self._parser = self._parser.adapted(names, raw)
+        if learn and self._futile < _MAX_FUTILE:
+            before, self._parser = self._parser, self._parser.adapted(names, raw)
+            self._futile += before is self._parser
         return record
 
     def _records(self, texts: list[bytes], line: int) -> list[Record]:
-        return [self.record(number, text) for number, text in enumerate(texts, line) if text and not text.isspace()]
+        return [self.record(number, text) for number, text in enumerate(texts, line)]
 
     def _batches(self, texts: list[bytes], line: int) -> Iterator[Batch | list[Record]]:
         """The records of these lines, those that the fast way doesn't take in lists of their own."""
@@ -103,7 +108,8 @@ class JsonReader:
                 yield RowBatch(rows, partial(self._records, taken, line + done))
                 done += len(rows)
             if done < len(texts):
-                exact += self._records(texts[done : done + 1], line + done)
+                if texts[done] and not texts[done].isspace():
+                    exact.append(self.record(line + done, texts[done], learn=True))
                 done += 1
         if exact:
             yield exact
@@ -112,7 +118,7 @@ class JsonReader:
         exact: list[Record] = []
         for number, raw, rows, reason in elements(blocks, line, lambda text: self._parser.rows(text)):
             if rows is None:
-                exact.append(Record(number, raw, None, reason) if reason else self.record(number, raw))
+                exact.append(Record(number, raw, None, reason) if reason else self.record(number, raw, learn=True))
             if exact and (rows is not None or len(exact) >= BATCH_RECORDS or len(raw) >= _BATCH_BYTES):
                 yield exact
                 exact = []
