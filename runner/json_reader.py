@@ -76,7 +76,7 @@ class JsonReader:
         return self._array(blocks, line) if start.lstrip().startswith(b"[") else self.lines(blocks, line)
 
     def record(self, line: int, raw: bytes, *, learn: bool = False) -> Record:
-        """The record of a text that should be one object, read exactly; `learn` has the fast way take others like it."""
+        """The record of a text that should be one object, read exactly; `learn`: others like it shall go fast."""
         try:
             fields = parse_object(raw)
             names = tuple(fields)
