@@ -142,8 +142,10 @@ class _Header:
         if self._width < 2 or not _is_regular(block):
             return None
         self._options = self._options or self._arrow_options()
+        # At an end that is no line end Arrow takes an empty last field for one in quotes.
+        lines = block if block.endswith(b"\n") else block + b"\n"
         try:
-            table = csv.read_csv(pyarrow.BufferReader(block), *self._options)
+            table = csv.read_csv(pyarrow.BufferReader(lines), *self._options)
         except pyarrow.ArrowInvalid:
             return None
         columns = [table.column(str(index)) if index < self._width else None for index in self._indexes]

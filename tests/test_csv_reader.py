@@ -10,7 +10,7 @@ from clickmart.columns import NAMES, TYPED
 from clickmart.csv_reader import read_csv
 from clickmart.errors import LoadError
 from clickmart.records import UnknownFields
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from reading import exact, read_bytes
 
@@ -197,6 +197,7 @@ def test_what_a_writer_quotes_comes_back_as_it_was(rows, block_size):
 
 
 @given(st.binary() | st.text(st.sampled_from('a,"\n\r Ж')).map(str.encode), st.integers(1, 7))
+@example(b'"",', 1)
 def test_every_row_is_a_record_or_a_reject_wherever_blocks_end_and_no_text_is_lost(content, block_size):
     content = b"os,page_url\n" + content
     whole = exact(read_csv(iter([content]), UnknownFields()))
@@ -209,3 +210,27 @@ def test_every_row_is_a_record_or_a_reject_wherever_blocks_end_and_no_text_is_lo
         assert record.line == 1 + text.count("\n", 0, found)
         at = found + len(record.raw)
     assert not text[at:].strip(" \t\n\r\v\f")
+
+
+# fmt: off
+WRITTEN_FIELDS = st.sampled_from([
+    "", '""', "a", "80", '"80"', "80.0", '"80.0"', " 80 ", "x", " a ", '"a,b"', '"a""b"', '""""', '"x\ny"', '"x\r\ny"',
+    '"\\"', "\\", "\\.", "null", '"null"', "Ж", "\ufeffa", '"\n"', '","',
+    # And what no writer would write:
+    'a"b', '"a"b', '"a', "\r", "\0", '"\0"', "\x1c", "\u2028",
+])
+# fmt: on
+WRITTEN_ROWS = st.lists(WRITTEN_FIELDS, min_size=3, max_size=3) | st.lists(WRITTEN_FIELDS, max_size=4)
+
+
+@settings(max_examples=500)
+@given(
+    st.lists(st.tuples(WRITTEN_ROWS.map(",".join), st.sampled_from(["\n", "\n", "\n", "\r\n", "\n\n"])), max_size=8),
+    st.sampled_from([5, 30, 2**18]),
+    st.booleans(),
+)
+def test_the_fast_way_and_the_exact_way_never_differ(rows, block_size, ends_in_line_end):
+    content = "os,referer_url_port,colour\n" + "".join(map("".join, rows))
+    encoded = (content if ends_in_line_end else content.rstrip("\r\n")).encode()
+    records = exact(read_csv(_blocks(encoded, block_size), UnknownFields()))
+    assert records == exact(read_csv(iter([encoded]), UnknownFields()))
