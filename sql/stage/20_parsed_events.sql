@@ -75,26 +75,22 @@ select
     events.batch_id,
     events.id as row_id,
     coalesce(nullif(events.user_domain_id, ''), nullif(events.user_custom_id, '')) collate "C" as user_id,
-    parsed.viewed_at,
+    stage.parse_timestamp(events.event_timestamp) as viewed_at,
     case
-        when parsed.page_path ~ {{ settings.product | literal }} then 'product'
-        when parsed.page_path ~ {{ settings.cart | literal }} then 'cart'
-        when parsed.page_path ~ {{ settings.payment | literal }} then 'payment'
-        when parsed.page_path ~ {{ settings.confirmation | literal }} then 'confirmation'
+        when paths.page_path ~ {{ settings.product | literal }} then 'product'
+        when paths.page_path ~ {{ settings.cart | literal }} then 'cart'
+        when paths.page_path ~ {{ settings.payment | literal }} then 'payment'
+        when paths.page_path ~ {{ settings.confirmation | literal }} then 'confirmation'
     end::stage.step as step,
-    coalesce(nullif(split_part(parsed.page_path, '/', 1), ''), '(none)') collate "C" as page_type,
+    coalesce(nullif(split_part(paths.page_path, '/', 1), ''), '(none)') collate "C" as page_type,
     nullif(events.event_id, '') collate "C" as event_id,
     nullif(events.page_url, '') collate "C" as page_url,
     nullif(events.referer_url, '') collate "C" as referer_url,
     nullif(events.utm_campaign, '') collate "C" as utm_campaign
 from stage.events
 cross join lateral (
-    select
-        stage.parse_timestamp(events.event_timestamp) as viewed_at,
-        ltrim(split_part(split_part(coalesce(events.page_url_path, ''), '?', 1), '#', 1), '/') as page_path
-    -- A fence: else both are computed anew at each place that names them.
-    offset 0
-) as parsed;
+    select ltrim(split_part(split_part(coalesce(events.page_url_path, ''), '?', 1), '#', 1), '/') as page_path
+) as paths;
 
 comment on view stage.parsed_events is
 'One row per row of stage.events, read as a page view; deliveries of the same view are not yet one.';

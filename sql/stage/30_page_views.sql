@@ -17,8 +17,9 @@ comment on type stage.step is 'A step of the purchase funnel, in the order in wh
 {% set page_view_columns -%}
 batch_id, row_id, user_hash, user_id, viewed_at, step, page_type, event_id, page_url, referer_url, utm_campaign
 {%- endset -%}
--- One row per page view among those loads, deliveries of one view compared: one sort.
--- Views without an event_id are each their own, hence the row's number in their key.
+-- One row per page view among those loads, deliveries of one view compared: one sort. Views without an event_id are each
+-- their own, hence the row's number in their key. Rows without an instant are still there: whoever reads it leaves them
+-- out behind a fence, else each timestamp is parsed once for the filter and once for the row.
 {% macro delivered_once(in_loads) -%}
 select distinct on (user_hash, user_id, viewed_at, event_id, own_row)
     batch_id,
@@ -38,10 +39,22 @@ from (
         hashtextextended(parsed_events.user_id, 0) as user_hash,
         case when parsed_events.event_id is null then parsed_events.row_id end as own_row
     from stage.parsed_events
-    where parsed_events.batch_id {{ in_loads }} and parsed_events.viewed_at is not null
+    where parsed_events.batch_id {{ in_loads }}
 ) as deliveries
 order by user_hash, user_id, viewed_at, event_id, own_row, batch_id, row_id
 {%- endmacro %}
+create or replace function stage.delivered_views(new_loads bigint[]) returns setof stage.page_views
+language plpgsql stable as $$
+begin
+    -- Parallel workers may compute what a function returns, but not what an insert selects.
+    return query
+    {{ delivered_once("in (select id from stage.loads where refreshed_at is not null or id = any (new_loads))") | indent(4) }};
+end
+$$;
+
+comment on function stage.delivered_views(bigint[]) is
+'What stands for the page views of the loads taken in so far and of the new ones, by user and instant.';
+
 create or replace function stage.drop_indexes(of_table regclass) returns text[]
 language plpgsql as $$
 declare
@@ -80,7 +93,9 @@ begin
         index_definitions := stage.drop_indexes('stage.page_views');
 
         insert into stage.page_views
-        {{ delivered_once("in (select id from stage.loads where refreshed_at is not null or id = any (new_loads))") | indent(8) }};
+        select *
+        from stage.delivered_views(new_loads)
+        where viewed_at is not null;
 
         foreach index_definition in array index_definitions loop
             execute index_definition;
@@ -96,6 +111,7 @@ begin
             known.known_ctid
         from (
             {{ delivered_once("= any (new_loads)") | indent(12) }}
+            offset 0
         ) as fresh
         left join lateral (
             select
@@ -110,7 +126,7 @@ begin
                 and page_views.user_id is not distinct from fresh.user_id
             offset 0
         ) as known on true
-        where known.known_ctid is null or (fresh.batch_id, fresh.row_id) < (known.batch_id, known.row_id);
+        where fresh.viewed_at is not null and (known.known_ctid is null or (fresh.batch_id, fresh.row_id) < (known.batch_id, known.row_id));
 
         with gone as (
             delete from stage.page_views
