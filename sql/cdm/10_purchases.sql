@@ -3,9 +3,9 @@
 -- Writes cdm.purchases, and to pg_temp.changed_purchases what came (sign 1) and what went (-1).
 
 {% from "macros.jinja" import purchase_columns, view_order -%}
-{#- Each view looks at what comes after it, and windows grow from the user's last view back: one sort, no self-join. At one
-    instant a product comes before a cart, that before a payment, that before a confirmation, so instants alone tell what
-    comes first. #}
+{#- Each view looks at what comes after it, and windows grow from the user's last view back: one sort, no self-join. At
+    one instant a product comes before a cart, that before a payment, that before a confirmation, so instants alone tell
+    what comes first. -#}
 {% macro purchases_from(views) -%}
 with step_views as (
     select

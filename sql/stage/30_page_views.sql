@@ -1,3 +1,4 @@
+{% from "macros.jinja" import page_view_columns -%}
 -- stage.page_views: one row per page view (docs/meaning.md 2): deliveries of one view are one row, the first loaded.
 -- Reads stage.parsed_events of the new loads. Writes stage.page_views, and the changes for the marts to
 -- pg_temp.changed_views: sign 1 for a view that came, -1 for one that went.
@@ -14,12 +15,9 @@ comment on column stage.page_views.step is 'Step of the purchase funnel; null fo
 comment on column stage.page_views.page_type is 'First segment of the page path; (none) where there is none.';
 comment on type stage.step is 'A step of the purchase funnel, in the order in which they are taken at one instant.';
 
-{% set page_view_columns -%}
-batch_id, row_id, user_hash, user_id, viewed_at, step, page_type, event_id, page_url, referer_url, utm_campaign
-{%- endset -%}
--- One row per page view among those loads, deliveries of one view compared: one sort. Views without an event_id are each
--- their own, hence the row's number in their key. Rows without an instant are still there: whoever reads it leaves them
--- out behind a fence, else each timestamp is parsed once for the filter and once for the row.
+-- One row per page view among those loads, deliveries of one view compared: one sort. Views without an event_id are
+-- each their own, hence the row's number in their key. Rows without an instant are still there: whoever reads it leaves
+-- them out behind a fence, else each timestamp is parsed once for the filter and once for the row.
 {% macro delivered_once(in_loads) -%}
 select distinct on (user_hash, user_id, viewed_at, event_id, own_row)
     batch_id,
@@ -42,7 +40,7 @@ from (
     where parsed_events.batch_id {{ in_loads }}
 ) as deliveries
 order by user_hash, user_id, viewed_at, event_id, own_row, batch_id, row_id
-{%- endmacro %}
+{%- endmacro -%}
 create or replace function stage.delivered_views(new_loads bigint[]) returns setof stage.page_views
 language plpgsql stable as $$
 begin
