@@ -393,12 +393,14 @@ def test_an_offset_is_at_most_fourteen_hours_and_fifty_nine_minutes_either_way(p
     ["2022-00-01", "2022-13-01", "2022-09-00", "2022-09-31", "2022-02-29", "1900-02-29", "2022-01-32", "0000-01-01"],
 )
 def test_a_date_is_a_real_one(parse_timestamp, date):
-    assert parse_timestamp(f"{date} 21:34:05") is None
+    for time in ("21:34:05", "21:34:05.123456"):
+        assert parse_timestamp(f"{date} {time}") is None
 
 
 @pytest.mark.parametrize("time", ["24:00:00", "25:00:00", "23:60:00", "23:59:60", "23:59:61", "99:99:99"])
 def test_a_time_of_day_has_no_hour_24_and_no_leap_second(parse_timestamp, time):
-    assert parse_timestamp(f"2022-06-30 {time}") is None
+    for fraction in ("", ".123456"):
+        assert parse_timestamp(f"2022-06-30 {time}{fraction}") is None
 
 
 @pytest.mark.parametrize(
@@ -1424,6 +1426,23 @@ def test_a_text_that_is_nearly_a_timestamp_is_what_the_oracle_says(sql, data):
     )
     expected = [oracle.parse_timestamp(text) for text in texts]
     assert found == [(instant, instant) for instant in expected]
+
+
+# Any two characters of a timestamp replaced by any two of these.
+TWO_CHANGES = """
+with recursive changes (text, number) as (
+    select text, 0
+    from unnest(array['2022-02-28 10:20:30.123456', '2024-02-29 23:59:59.999999', '1999-12-31 00:00:00']) as text
+    union
+    select overlay(changes.text placing character from place for 1), changes.number + 1
+    from changes, generate_series(1, length(changes.text)) as place, unnest(%s::text[]) as character
+    where changes.number < 2
+)
+select text from changes where stage.parse_timestamp(text) is distinct from stage.parse_any_timestamp(text)"""
+
+
+def test_the_quick_way_to_an_instant_says_the_same_as_the_exact_one(sql):
+    assert sql.shop.query(TWO_CHANGES, list("0139-+ :.T٠")) == []
 
 
 @st.composite

@@ -3,10 +3,11 @@
 -- Writes cdm.purchases, and to pg_temp.changed_purchases what came (sign 1) and what went (-1).
 
 {% from "macros.jinja" import purchase_columns, view_order -%}
-{#- A running count numbers the paths: one sort, not a self-join over a user's views. A path within the purchase window
-    is the end of the whole path, so each view's forerunner there is the same one as here, or none. -#}
+{#- Each view looks at what comes after it, and windows grow from the user's last view back: one sort, no self-join. At
+    one instant a product comes before a cart, that before a payment, that before a confirmation, so instants alone tell
+    what comes first. -#}
 {% macro purchases_from(views) -%}
-with numbered_views as (
+with step_views as (
     select
         user_hash,
         user_id,
@@ -15,58 +16,48 @@ with numbered_views as (
         page_url,
         referer_url,
         utm_campaign,
-        row_number() over user_views as view_number,
-        count(*) filter (where step = 'confirmation') over earlier_views as path_number
+        row_number() over later_views as number_from_last,
+        count(*) filter (where step = 'confirmation') over later_views
+        + case when step = 'confirmation' then 1 else 0 end as path_number,
+        case
+            when step = 'confirmation' then viewed_at
+            else min(viewed_at) filter (where step = 'confirmation') over later_views
+        end as confirmed_at,
+        min(viewed_at) filter (where step = 'product') over later_views as next_product_at,
+        min(viewed_at) filter (where step = 'cart') over later_views as next_cart_at
     from {{ views }}
     where user_id is not null and step is not null
-    window
-        user_views as (
-            partition by user_hash, user_id
-            order by {{ view_order() | replace("\n", " ") }}
-        ),
-        earlier_views as (user_views rows between unbounded preceding and 1 preceding)
+    window later_views as (
+        partition by user_hash, user_id
+        order by {{ view_order(backwards=true) | replace("\n", " ") }}
+        rows between unbounded preceding and 1 preceding
+    )
 ),
 path_views as (
     select
-        user_hash,
-        user_id,
-        viewed_at,
-        step,
-        referer_url,
-        utm_campaign,
-        view_number,
-        path_number,
-        max(viewed_at) filter (where step = 'confirmation') over path
-        - {{ settings.purchase_window | literal }}::interval as window_start,
-        max(view_number) filter (where step = 'payment') over path as last_payment,
-        lag(step) over shop_views as previous_step,
-        lag(viewed_at) over shop_views as previous_at,
-        lag(page_url) over shop_views as previous_page_url
-    from numbered_views
-    window
-        path as (partition by user_hash, user_id, path_number),
-        -- Products and carts alone: what stands between them doesn't matter.
-        shop_views as (
-            partition by user_hash, user_id, path_number, step in ('product', 'cart')
-            order by view_number
-        )
+        *,
+        max(viewed_at) filter (where step = 'payment') over path as paid_at
+    from step_views
+    where viewed_at >= confirmed_at - {{ settings.purchase_window | literal }}::interval
+    window path as (partition by user_hash, user_id, path_number)
 ),
+-- A product is bought if the next view of a product or cart is a cart, and a payment of the path comes after that.
 marked_views as (
     select
         *,
-        step = 'cart' and previous_step = 'product' and previous_at >= window_start and view_number < last_payment
+        step = 'product' and next_cart_at <= paid_at and next_cart_at < coalesce(next_product_at, 'infinity')
         as is_bought
     from path_views
-    where viewed_at >= window_start
+    where paid_at is not null
 )
 select
     user_id,
     min(viewed_at) filter (where step = 'product') as first_product_at,
-    min(viewed_at) filter (where is_bought) as first_cart_at,
-    max(viewed_at) filter (where step = 'payment') as paid_at,
-    max(viewed_at) as confirmed_at,
+    min(next_cart_at) filter (where is_bought) as first_cart_at,
+    max(paid_at) as paid_at,
+    max(confirmed_at) as confirmed_at,
     count(*) filter (where is_bought) as count_products,
-    array_agg(coalesce(previous_page_url, '(none)') order by view_number) filter (where is_bought) as page_urls,
+    array_agg(coalesce(page_url, '(none)') order by number_from_last desc) filter (where is_bought) as page_urls,
     coalesce(max(referer_url) filter (where step = 'confirmation'), '(direct)') as referer_url,
     coalesce(max(utm_campaign) filter (where step = 'confirmation'), '(none)') as utm_campaign
 from marked_views
@@ -79,113 +70,123 @@ create or replace view cdm.computed_purchases as
 comment on view cdm.computed_purchases is
 'One row per purchase, computed from all page views when read: the definition of cdm.purchases.';
 
+{% macro changed_purchases(standing, computed) -%}
+select -1 as sign, went.*
+from (
+    select {{ purchase_columns }} from {{ standing }}
+    except
+    select {{ purchase_columns }} from {{ computed }}
+) as went
+union all
+select 1 as sign, came.*
+from (
+    select {{ purchase_columns }} from {{ computed }}
+    except
+    select {{ purchase_columns }} from {{ standing }}
+) as came
+{%- endmacro -%}
 create or replace function cdm.refresh_purchases(rebuild boolean) returns void
 language plpgsql as $$
 begin
-    create temporary table standing_purchases (like cdm.purchases) on commit drop;
-    create temporary table computed_purchases on commit drop as
-    select * from cdm.computed_purchases
-    with no data;
-
     if rebuild then
-        insert into pg_temp.standing_purchases
-        select * from cdm.purchases;
-        insert into pg_temp.computed_purchases
-        select * from cdm.computed_purchases;
+        create temporary table changed_purchases on commit drop as
+        with all_purchases as materialized (
+            select {{ purchase_columns }} from cdm.computed_purchases
+        )
+        {{ changed_purchases("cdm.purchases", "all_purchases") | indent(8) }};
     else
-        -- A view bears on the purchase at its own instant, and on the user's next confirmation within the window.
-        create temporary table touched_instants on commit drop as
+        create temporary table changed_purchases on commit drop as
         with changed_instants as (
             select distinct user_hash, user_id, viewed_at
             from pg_temp.changed_views
             where user_id is not null and step is not null
-        )
-        select user_hash, user_id, viewed_at as confirmed_at
-        from changed_instants
-        union
-        select changed.user_hash, changed.user_id, next_confirmation.viewed_at as confirmed_at
-        from changed_instants as changed
-        cross join lateral (
-            select confirmations.viewed_at
-            from stage.page_views as confirmations
-            where
-                confirmations.step = 'confirmation'
-                and confirmations.user_hash = changed.user_hash
-                and confirmations.user_id = changed.user_id
-                and confirmations.viewed_at > changed.viewed_at
-            order by confirmations.viewed_at
-            limit 1
-        ) as next_confirmation
-        where next_confirmation.viewed_at - {{ settings.purchase_window | literal }}::interval <= changed.viewed_at;
-
-        analyze pg_temp.touched_instants;
-
-        insert into pg_temp.standing_purchases
-        select purchases.*
-        from pg_temp.touched_instants as touched
-        inner join cdm.purchases
-            on touched.user_hash = hashtextextended(purchases.user_id, 0)
-            and touched.user_id = purchases.user_id
-            and touched.confirmed_at = purchases.confirmed_at;
-
+        ),
+        -- A view bears on the purchase at its own instant, and on the user's next confirmation within the window.
+        touched_instants as (
+            select user_hash, user_id, viewed_at as confirmed_at
+            from changed_instants
+            union
+            select changed.user_hash, changed.user_id, next_confirmation.viewed_at as confirmed_at
+            from changed_instants as changed
+            cross join lateral (
+                select confirmations.viewed_at
+                from stage.page_views as confirmations
+                where
+                    confirmations.step = 'confirmation'
+                    and confirmations.user_hash = changed.user_hash
+                    and confirmations.user_id = changed.user_id
+                    and confirmations.viewed_at > changed.viewed_at
+                order by confirmations.viewed_at
+                limit 1
+            ) as next_confirmation
+            where next_confirmation.viewed_at - {{ settings.purchase_window | literal }}::interval <= changed.viewed_at
+        ),
+        standing_purchases as (
+            select standing.*
+            from touched_instants as touched
+            cross join lateral (
+                select *
+                from cdm.purchases
+                where
+                    hashtextextended(purchases.user_id, 0) = touched.user_hash
+                    and purchases.user_id = touched.user_id
+                    and purchases.confirmed_at = touched.confirmed_at
+                offset 0
+            ) as standing
+        ),
         -- Only an instant with a confirmation has a path to read; the others have at most a purchase to take back.
-        create temporary table touched_paths on commit drop as
-        select
-            touched.user_hash,
-            touched.user_id,
-            touched.confirmed_at,
-            (
-                select max(confirmations.viewed_at)
+        touched_paths as (
+            select
+                touched.user_hash,
+                touched.user_id,
+                touched.confirmed_at,
+                (
+                    select max(confirmations.viewed_at)
+                    from stage.page_views as confirmations
+                    where
+                        confirmations.step = 'confirmation'
+                        and confirmations.user_hash = touched.user_hash
+                        and confirmations.user_id = touched.user_id
+                        and confirmations.viewed_at < touched.confirmed_at
+                ) as previous_at
+            from touched_instants as touched
+            cross join lateral (
+                select
                 from stage.page_views as confirmations
                 where
                     confirmations.step = 'confirmation'
                     and confirmations.user_hash = touched.user_hash
                     and confirmations.user_id = touched.user_id
-                    and confirmations.viewed_at < touched.confirmed_at
-            ) as previous_at
-        from pg_temp.touched_instants as touched
-        where exists (
-            select from stage.page_views as confirmations
-            where
-                confirmations.step = 'confirmation'
-                and confirmations.user_hash = touched.user_hash
-                and confirmations.user_id = touched.user_id
-                and confirmations.viewed_at = touched.confirmed_at
-        );
-
-        analyze pg_temp.touched_paths;
-
-        create temporary table path_views (like stage.page_views) on commit drop;
-        insert into pg_temp.path_views
-        select views.*
-        from pg_temp.touched_paths as paths
-        inner join stage.page_views as views
-            on paths.user_hash = views.user_hash
-            and paths.user_id = views.user_id
-            and views.viewed_at
-            >= greatest(paths.previous_at, paths.confirmed_at - {{ settings.purchase_window | literal }}::interval)
-            and views.viewed_at <= paths.confirmed_at
-        -- At the instant of a confirmation it is the last of the user's views.
-        where views.step is not null and views.viewed_at is distinct from paths.previous_at;
-
-        insert into pg_temp.computed_purchases
-        {{ purchases_from("pg_temp.path_views") | indent(8) }};
+                    and confirmations.viewed_at = touched.confirmed_at
+                limit 1
+            ) as confirmation
+        ),
+        touched_views as (
+            select views.*
+            from touched_paths as paths
+            cross join lateral (
+                select *
+                from stage.page_views
+                where
+                    page_views.step is not null
+                    and page_views.user_hash = paths.user_hash
+                    and page_views.user_id = paths.user_id
+                    and page_views.viewed_at >= greatest(
+                        paths.previous_at, paths.confirmed_at - {{ settings.purchase_window | literal }}::interval
+                    )
+                    and page_views.viewed_at <= paths.confirmed_at
+                    -- At the instant of a confirmation it is the last of the user's views.
+                    and page_views.viewed_at is distinct from paths.previous_at
+                offset 0
+            ) as views
+        ),
+        touched_purchases as (
+            {{ purchases_from("touched_views") | indent(12) }}
+        )
+        {{ changed_purchases("standing_purchases", "touched_purchases") | indent(8) }};
     end if;
 
-    create temporary table changed_purchases on commit drop as
-    (
-        select -1 as sign, {{ purchase_columns }} from pg_temp.standing_purchases
-        except
-        select -1 as sign, {{ purchase_columns }} from pg_temp.computed_purchases
-    )
-    union all
-    (
-        select 1 as sign, {{ purchase_columns }} from pg_temp.computed_purchases
-        except
-        select 1 as sign, {{ purchase_columns }} from pg_temp.standing_purchases
-    );
-
-    analyze pg_temp.changed_purchases;
+    analyze pg_temp.changed_purchases (sign);
 
     delete from cdm.purchases
     using pg_temp.changed_purchases as changed

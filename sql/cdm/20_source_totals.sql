@@ -8,7 +8,7 @@ begin
     with counts as (
         select referer_url, utm_campaign, sign as count_users, 0 as count_purchases
         from pg_temp.changed_user_sources
-        where not rebuild
+        where not rebuild and sign != 0
         union all
         select referer_url, utm_campaign, 1 as count_users, 0 as count_purchases
         from stage.user_sources

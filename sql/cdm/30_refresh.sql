@@ -39,11 +39,7 @@ begin
 
     is_rebuilt := rebuild.page_views or rebuild.purchases;
     if count_loads > 0 or is_rebuilt then
-        drop view if exists pg_temp.changed_views;
-        drop table if exists
-        pg_temp.new_views, pg_temp.known_views, pg_temp.superseded_views, pg_temp.source_changes,
-        pg_temp.changed_user_sources, pg_temp.standing_purchases, pg_temp.computed_purchases,
-        pg_temp.touched_instants, pg_temp.touched_paths, pg_temp.path_views, pg_temp.changed_purchases;
+        drop table if exists pg_temp.changed_views, pg_temp.changed_user_sources, pg_temp.changed_purchases;
 
         -- Lookups by index need the planner to know the tables' sizes. Autovacuum sees to that, but a server that runs
         -- for a minute a day may never get to it. A sample has a bounded size, and is taken when a table has doubled.
@@ -72,7 +68,6 @@ begin
 
         update stage.loads set refreshed_at = clock_timestamp() where id = any (new_loads);
         update cdm.rebuild set page_views = false, purchases = false where page_views or purchases;
-        drop view pg_temp.changed_views;
     end if;
     return next;
 end

@@ -1,3 +1,4 @@
+{% from "macros.jinja" import page_view_columns -%}
 -- stage.page_views: one row per page view (docs/meaning.md 2): deliveries of one view are one row, the first loaded.
 -- Reads stage.parsed_events of the new loads. Writes stage.page_views, and the changes for the marts to
 -- pg_temp.changed_views: sign 1 for a view that came, -1 for one that went.
@@ -14,8 +15,9 @@ comment on column stage.page_views.step is 'Step of the purchase funnel; null fo
 comment on column stage.page_views.page_type is 'First segment of the page path; (none) where there is none.';
 comment on type stage.step is 'A step of the purchase funnel, in the order in which they are taken at one instant.';
 
--- One row per page view among those loads, deliveries of one view compared: one sort.
--- Views without an event_id are each their own, hence the row's number in their key.
+-- One row per page view among those loads, deliveries of one view compared: one sort. Views without an event_id are
+-- each their own, hence the row's number in their key. Rows without an instant are still there: whoever reads it leaves
+-- them out behind a fence, else each timestamp is parsed once for the filter and once for the row.
 {% macro delivered_once(in_loads) -%}
 select distinct on (user_hash, user_id, viewed_at, event_id, own_row)
     batch_id,
@@ -36,84 +38,112 @@ from (
         case when parsed_events.event_id is null then parsed_events.row_id end as own_row
     from stage.parsed_events
     where parsed_events.batch_id {{ in_loads }}
-    -- A fence: else each timestamp is parsed once for the filter and once for the row.
-    offset 0
 ) as deliveries
-where viewed_at is not null
 order by user_hash, user_id, viewed_at, event_id, own_row, batch_id, row_id
-{%- endmacro %}
+{%- endmacro -%}
+create or replace function stage.delivered_views(new_loads bigint[]) returns setof stage.page_views
+language plpgsql stable as $$
+begin
+    -- Parallel workers may compute what a function returns, but not what an insert selects.
+    return query
+    {{ delivered_once("in (select id from stage.loads where refreshed_at is not null or id = any (new_loads))") | indent(4) }};
+end
+$$;
+
+comment on function stage.delivered_views(bigint[]) is
+'What stands for the page views of the loads taken in so far and of the new ones, by user and instant.';
+
+create or replace function stage.drop_indexes(of_table regclass) returns text[]
+language plpgsql as $$
+declare
+    definitions text [];
+    index_name regclass;
+begin
+    select coalesce(array_agg(pg_get_indexdef(indexrelid)), '{}') into definitions
+    from pg_index
+    where indrelid = of_table and not indisprimary;
+    for index_name in
+        select indexrelid from pg_index where indrelid = of_table and not indisprimary
+    loop
+        execute format('drop index %s', index_name);
+    end loop;
+    return definitions;
+end
+$$;
+
+comment on function stage.drop_indexes(regclass) is
+'Drops the indexes of a table but the primary key, and returns the statements that build them again.';
+
 create or replace function stage.refresh_page_views(new_loads bigint[], rebuild boolean) returns void
 language plpgsql as $$
 declare
     index_definitions text [];
-    index_name text;
     index_definition text;
 begin
-    create temporary table new_views (like stage.page_views) on commit drop;
-    create temporary table superseded_views (like stage.page_views) on commit drop;
+    create temporary table changed_views on commit drop as
+    select 1 as sign, page_views.*, page_views.ctid as superseded_ctid
+    from stage.page_views
+    with no data;
 
     if rebuild then
         -- Nobody reads the marts from here, so emptying the table keeps no reader of theirs waiting.
         truncate stage.page_views;
-        select array_agg(pg_get_indexdef(indexrelid)) into index_definitions
-        from pg_index
-        where indrelid = 'stage.page_views'::regclass and not indisprimary;
-        for index_name in
-            select indexrelid::regclass from pg_index where indrelid = 'stage.page_views'::regclass and not indisprimary
-        loop
-            execute 'drop index ' || index_name;
-        end loop;
+        index_definitions := stage.drop_indexes('stage.page_views');
 
         insert into stage.page_views
-        {{ delivered_once("in (select id from stage.loads where refreshed_at is not null or id = any (new_loads))") | indent(8) }};
+        select *
+        from stage.delivered_views(new_loads)
+        where viewed_at is not null;
 
-        foreach index_definition in array coalesce(index_definitions, '{}') loop
+        foreach index_definition in array index_definitions loop
             execute index_definition;
         end loop;
         analyze stage.page_views;
     else
-        insert into pg_temp.new_views
-        {{ delivered_once("= any (new_loads)") | indent(8) }};
-        analyze pg_temp.new_views;
-
-        create temporary table known_views on commit drop as
+        -- Here and below, whatever is looked up for each changed row stands in a lateral subquery behind a fence
+        -- (offset 0): then it is found by index, whatever the planner takes the number of changes for.
+        insert into pg_temp.changed_views
         select
-            known.ctid as known_ctid,
-            fresh.batch_id as fresh_batch_id,
-            fresh.row_id as fresh_row_id,
-            (known.batch_id, known.row_id) < (fresh.batch_id, fresh.row_id) as known_stands
-        from pg_temp.new_views as fresh
-        inner join stage.page_views as known
-            on fresh.viewed_at = known.viewed_at
-            and hashtextextended(fresh.event_id, 0) = hashtextextended(known.event_id, 0)
-            and fresh.event_id = known.event_id
-            and fresh.user_id is not distinct from known.user_id
-        where fresh.event_id is not null;
-
-        delete from pg_temp.new_views as fresh
-        using pg_temp.known_views as known
-        where fresh.batch_id = known.fresh_batch_id and fresh.row_id = known.fresh_row_id and known.known_stands;
+            1 as sign,
+            fresh.*,
+            known.known_ctid
+        from (
+            {{ delivered_once("= any (new_loads)") | indent(12) }}
+            offset 0
+        ) as fresh
+        left join lateral (
+            select
+                page_views.ctid as known_ctid,
+                page_views.batch_id,
+                page_views.row_id
+            from stage.page_views
+            where
+                page_views.viewed_at = fresh.viewed_at
+                and hashtextextended(page_views.event_id, 0) = hashtextextended(fresh.event_id, 0)
+                and page_views.event_id = fresh.event_id
+                and page_views.user_id is not distinct from fresh.user_id
+            offset 0
+        ) as known on true
+        where fresh.viewed_at is not null and (known.known_ctid is null or (fresh.batch_id, fresh.row_id) < (known.batch_id, known.row_id));
 
         with gone as (
-            delete from stage.page_views as views
-            using pg_temp.known_views as known
-            where views.ctid = known.known_ctid and not known.known_stands
-            returning views.*
+            delete from stage.page_views
+            using pg_temp.changed_views as changed
+            where page_views.ctid = changed.superseded_ctid
+            returning page_views.*
         )
-        insert into pg_temp.superseded_views
-        select * from gone;
-
-        -- Else the planner takes this nearly always empty table for ten pages, and reads a mart whole to match them.
-        analyze pg_temp.superseded_views;
+        insert into pg_temp.changed_views
+        select -1 as sign, gone.*
+        from gone;
 
         insert into stage.page_views
-        select * from pg_temp.new_views;
+        select {{ page_view_columns }}
+        from pg_temp.changed_views
+        where sign = 1;
     end if;
 
-    create temporary view changed_views as
-    select 1 as sign, new_views.* from pg_temp.new_views
-    union all
-    select -1 as sign, superseded_views.* from pg_temp.superseded_views;
+    -- How many changes there are is what the planner needs to know of them; what is in them costs more to find out.
+    analyze pg_temp.changed_views (sign);
 end
 $$;
 
