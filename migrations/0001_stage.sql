@@ -23,7 +23,7 @@ create index loads_new on stage.loads (id) where status = 'loaded' and refreshed
 
 -- The key begins with the load, so that a refresh finds the new rows by it. So do the partitions: each holds loads that
 -- came one after the other, so that old ones can be detached without a row being touched.
--- Not an identity column, which a partitioned table can't have before PostgreSQL 17. A session takes 100 numbers at a time.
+-- No identity column, which a partitioned table can't have before PostgreSQL 17. A session takes 100 numbers at a time.
 create sequence stage.events_id_seq as bigint cache 100;
 
 create table stage.events (
@@ -74,8 +74,8 @@ create table stage.partitions (
 
 insert into stage.partitions (table_name, first_load, end_load) values ('events_1', 0, 11);
 
--- Where the loads outgrow the partitions, opens one for this load and those that follow, such that it comes to some 20
--- million rows. Attaching takes a lock that keeps neither readers nor loads waiting, and is over when this call is.
+-- Where the loads outgrow the partitions, opens one for this load and those that follow, such that it comes to some
+-- 20 million rows. Attaching takes a lock that keeps neither readers nor loads waiting, and is over when this call is.
 -- The rights are those of the tables' owner, so that a role that may only insert can load.
 create function stage.begin_load() returns bigint
 language plpgsql security definer
@@ -87,7 +87,7 @@ declare
 begin
     perform pg_advisory_xact_lock(hashtextextended('clickmart.begin_load', 0));
     load := nextval(pg_get_serial_sequence('stage.loads', 'id'));
-    if load >= (select max(end_load) from stage.partitions) then
+    if load >= (select coalesce(max(end_load), 0) from stage.partitions) then
         select least(10000, greatest(1, round(20e6 / greatest(avg(last_loads.rows_loaded), 1))))
         into count_loads
         from (
@@ -114,34 +114,30 @@ $$;
 
 revoke execute on function stage.begin_load() from public;
 
--- Takes the raw rows of the partitions whose every load ended before an instant out of stage.events. They stay as tables
--- of their own, to be archived and dropped; their page views stay too, and so do the marts.
+-- Takes the raw rows of the oldest partitions, those whose every load ended before an instant and is in the marts, out
+-- of stage.events. They stay as tables of their own, to be archived and dropped; their page views stay where they are,
+-- and so do the marts. Waits for the loads that run, since one of them might be about to end in such a partition.
 create function stage.detach_events(before timestamptz) returns setof name
 language plpgsql as $$
 declare
-    old stage.partitions;
+    oldest stage.partitions;
 begin
-    -- A load that still runs would otherwise end in a partition that is being taken out.
     lock table stage.events in access exclusive mode;
 
-    for old in
-        select partitions.*
-        from stage.partitions
-        where
-            partitions.end_load < (select max(loads.id) from stage.loads)
-            and not exists (
-                select from stage.loads
-                where
-                    loads.id >= partitions.first_load
-                    and loads.id < partitions.end_load
-                    and (loads.finished_at >= before or (loads.status = 'loaded' and loads.refreshed_at is null))
-            )
-        order by partitions.first_load
+    for oldest in
+        select * from stage.partitions order by first_load
     loop
-        execute format('alter table stage.events detach partition stage.%I', old.table_name);
-        delete from stage.partitions where partitions.table_name = old.table_name;
-        update stage.loads set detached_at = clock_timestamp() where id >= old.first_load and id < old.end_load;
-        return next old.table_name;
+        exit when oldest.end_load > (select coalesce(max(id), 0) from stage.loads) or exists (
+            select from stage.loads
+            where
+                id >= oldest.first_load
+                and id < oldest.end_load
+                and (finished_at >= before or (status = 'loaded' and refreshed_at is null))
+        );
+        execute format('alter table stage.events detach partition stage.%I', oldest.table_name);
+        delete from stage.partitions where table_name = oldest.table_name;
+        update stage.loads set detached_at = clock_timestamp() where id >= oldest.first_load and id < oldest.end_load;
+        return next oldest.table_name;
     end loop;
 end
 $$;

@@ -162,6 +162,32 @@ MANY_SETTINGS = [
 ]
 
 
+NEW_PARTITION = "select setval(pg_get_serial_sequence('stage.loads', 'id'), max(end_load)) from stage.partitions"
+
+
+@given(data=st.data())
+def test_raw_events_that_are_detached_leave_the_marts_as_if_they_were_there(
+    one_shop: Shop, data: st.DataObject
+) -> None:
+    """Also for deliveries of their views that come later, and for purchases that they began; built anew or not."""
+    rows = data.draw(events())
+    cut = data.draw(cuts(rows))
+    one_shop.reset()
+    detached: list[str] = []
+    for file in cut.files:
+        if data.draw(st.booleans(), label="a new partition"):
+            one_shop.query(NEW_PARTITION)
+        one_shop.load(*file)
+        if data.draw(st.booleans(), label="refreshed and detached"):
+            one_shop.refresh(full=data.draw(st.booleans(), label="built anew"))
+            detached += [str(name) for (name,) in one_shop.query("select stage.detach_events('infinity')")]
+    for name in detached:
+        one_shop.connection.execute(f'drop table stage."{name}"'.encode())
+    one_shop.refresh(full=data.draw(st.booleans(), label="built anew"))
+    assert one_shop.marts() == marts(rows)
+    assert one_shop.failures() == []
+
+
 @given(data=st.data())
 def test_settings_may_change_between_any_two_loads(one_shop: Shop, data: st.DataObject) -> None:
     """The marts are those of the last settings, of old and new events alike."""

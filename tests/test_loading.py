@@ -694,6 +694,28 @@ def test_loads_that_outgrow_the_partitions_open_another_for_some_twenty_million_
     ]
 
 
+def test_only_partitions_that_are_full_and_in_the_marts_are_detached(shop: Shop) -> None:
+    def load_in_a_new_partition(name: str) -> None:
+        shop.query("select setval(pg_get_serial_sequence('stage.loads', 'id'), max(end_load)) from stage.partitions")
+        load_file(shop.connection, write(shop.folder, f"{name}.jsonl", lines(10, name)))
+
+    def detached(before: str) -> list[tuple[object, ...]]:
+        return shop.query("select stage.detach_events(%s::timestamptz)", before)
+
+    load_file(shop.connection, write(shop.folder, "first.jsonl", lines(10)))
+    load_in_a_new_partition("second")
+    assert detached("infinity") == []  # not in the marts yet
+    shop.refresh()
+    assert detached("2020-01-01") == []
+    assert detached("infinity") == [("events_1",)]  # the other is not full
+    load_in_a_new_partition("third")
+    shop.refresh()
+    assert shop.query("select count(*) from stage.events") == [(20,)]
+    assert shop.query("select count(*) from stage.events_1") == [(10,)]
+    assert shop.query("select count(*) filter (where detached_at is not null), count(*) from stage.loads") == [(1, 3)]
+    assert shop.failures() == []
+
+
 def test_opening_a_partition_waits_for_neither_readers_nor_loads(shop: Shop) -> None:
     with psycopg.connect(shop.dsn) as reader, Warehouse(shop.dsn).connect() as loader, loader.transaction():
         reader.execute("select from stage.events")

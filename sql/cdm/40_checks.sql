@@ -165,7 +165,9 @@ from stage.loads
 full join events using (id)
 full join rejects using (id)
 where
-    coalesce(events.count_rows, 0) is distinct from loads.rows_loaded
+    -- The rows of a load may have been detached since.
+    coalesce(events.count_rows, 0)
+    is distinct from case when loads.detached_at is null then loads.rows_loaded else 0 end
     or coalesce(rejects.count_rows, 0) is distinct from loads.rows_rejected;
 
 comment on view checks.loads is

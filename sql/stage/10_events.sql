@@ -23,6 +23,18 @@ comment on column stage.loads.size is 'Size of the file in bytes.';
 comment on column stage.loads.status is
 'loaded, or failed: too many rejects, then the rejects are here and the rows are not.';
 comment on column stage.loads.refreshed_at is 'When a refresh took the load into the marts; null while none has.';
+comment on column stage.loads.detached_at is
+'When the rows of the load were taken out of stage.events; null while they are in it.';
+
+comment on table stage.partitions is 'One row per partition of stage.events.';
+comment on column stage.partitions.table_name is 'The partition''s name in the schema stage.';
+comment on column stage.partitions.first_load is 'The first load whose rows it holds.';
+comment on column stage.partitions.end_load is 'The load behind the last one whose rows it may hold.';
+
+comment on function stage.begin_load() is
+'The number of a load that begins; a partition of stage.events is there for it.';
+comment on function stage.detach_events(timestamptz) is
+'Takes the raw rows of loads that ended before an instant out of stage.events, as tables of their own; names these.';
 
 comment on function stage.input_error(text, text) is
 'What PostgreSQL says of a text as input of int4, float8 or boolean; null where it takes the text.';

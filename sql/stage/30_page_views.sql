@@ -77,6 +77,7 @@ comment on function stage.drop_indexes(regclass) is
 create or replace function stage.refresh_page_views(new_loads bigint[], rebuild boolean) returns void
 language plpgsql as $$
 declare
+    any_detached boolean;
     index_definitions text [];
     index_definition text;
 begin
@@ -86,6 +87,18 @@ begin
     with no data;
 
     if rebuild then
+        -- What detached loads brought can't be read again. It was loaded before all that can, so it stands for the
+        -- deliveries of the same views that came later.
+        any_detached := exists (select from stage.loads where detached_at is not null);
+        if any_detached then
+            create temporary table kept_views on commit drop as
+            select page_views.*
+            from stage.page_views
+            inner join stage.loads
+                on page_views.batch_id = loads.id
+            where loads.detached_at is not null;
+        end if;
+
         -- Nobody reads the marts from here, so emptying the table keeps no reader of theirs waiting.
         truncate stage.page_views;
         index_definitions := stage.drop_indexes('stage.page_views');
@@ -98,6 +111,19 @@ begin
         foreach index_definition in array index_definitions loop
             execute index_definition;
         end loop;
+        if any_detached then
+            delete from stage.page_views
+            using pg_temp.kept_views as kept
+            where
+                page_views.viewed_at = kept.viewed_at
+                and hashtextextended(page_views.event_id, 0) = hashtextextended(kept.event_id, 0)
+                and page_views.event_id = kept.event_id
+                and page_views.user_id is not distinct from kept.user_id;
+
+            insert into stage.page_views
+            select {{ page_view_columns }}
+            from pg_temp.kept_views;
+        end if;
         analyze stage.page_views;
     else
         -- Here and below, whatever is looked up for each changed row stands in a lateral subquery behind a fence
@@ -124,7 +150,9 @@ begin
                 and page_views.user_id is not distinct from fresh.user_id
             offset 0
         ) as known on true
-        where fresh.viewed_at is not null and (known.known_ctid is null or (fresh.batch_id, fresh.row_id) < (known.batch_id, known.row_id));
+        where
+            fresh.viewed_at is not null
+            and (known.known_ctid is null or (fresh.batch_id, fresh.row_id) < (known.batch_id, known.row_id));
 
         with gone as (
             delete from stage.page_views
