@@ -13,8 +13,7 @@ create table stage.loads (
     started_at timestamptz not null,
     finished_at timestamptz not null default clock_timestamp(),
     status text not null check (status in ('loaded', 'failed')),
-    refreshed_at timestamptz,
-    detached_at timestamptz
+    refreshed_at timestamptz
 );
 
 -- A content counts once, also when two sessions load it at the same time.
@@ -69,25 +68,31 @@ create table stage.events_1 partition of stage.events for values from (minvalue)
 create table stage.partitions (
     table_name name primary key,
     first_load bigint not null,
-    end_load bigint not null
+    end_load bigint not null,
+    detached_at timestamptz
 );
 
 insert into stage.partitions (table_name, first_load, end_load) values ('events_1', 0, 11);
 
--- Where the loads outgrow the partitions, opens one for this load and those that follow, such that it comes to some
--- 20 million rows. Attaching takes a lock that keeps neither readers nor loads waiting, and is over when this call is.
+-- Where the loads outgrow the partitions, opens one for those that follow, such that it comes to some 20 million rows.
+-- Attaching takes a lock that keeps neither readers nor loads waiting, and is over when this call is.
 -- The rights are those of the tables' owner, so that a role that may only insert can load.
 create function stage.begin_load() returns bigint
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
 declare
-    load bigint;
+    load bigint := nextval(pg_get_serial_sequence('stage.loads', 'id'));
+    first_load bigint;
     count_loads bigint;
     partition_name name;
 begin
+    if load < (select max(partitions.end_load) from stage.partitions) then
+        return load;
+    end if;
+
     perform pg_advisory_xact_lock(hashtextextended('clickmart.begin_load', 0));
-    load := nextval(pg_get_serial_sequence('stage.loads', 'id'));
-    if load >= (select coalesce(max(end_load), 0) from stage.partitions) then
+    select max(partitions.end_load) into first_load from stage.partitions;
+    if load >= first_load then
         select least(10000, greatest(1, round(20e6 / greatest(avg(last_loads.rows_loaded), 1))))
         into count_loads
         from (
@@ -97,16 +102,15 @@ begin
             order by loads.id desc
             limit 100
         ) as last_loads;
-        count_loads := coalesce(count_loads, 10);
 
-        partition_name := 'events_' || load;
+        partition_name := 'events_' || first_load;
         execute format('create table stage.%I (like stage.events including defaults)', partition_name);
         execute format(
             'alter table stage.events attach partition stage.%I for values from (%s) to (%s)',
-            partition_name, load, load + count_loads
+            partition_name, first_load, load + coalesce(count_loads, 10)
         );
         insert into stage.partitions (table_name, first_load, end_load)
-        values (partition_name, load, load + count_loads);
+        values (partition_name, first_load, load + coalesce(count_loads, 10));
     end if;
     return load;
 end
@@ -125,7 +129,7 @@ begin
     lock table stage.events in access exclusive mode;
 
     for oldest in
-        select * from stage.partitions order by first_load
+        select * from stage.partitions where detached_at is null order by first_load
     loop
         exit when oldest.end_load > (select coalesce(max(id), 0) from stage.loads) or exists (
             select from stage.loads
@@ -135,8 +139,7 @@ begin
                 and (finished_at >= before or (status = 'loaded' and refreshed_at is null))
         );
         execute format('alter table stage.events detach partition stage.%I', oldest.table_name);
-        delete from stage.partitions where table_name = oldest.table_name;
-        update stage.loads set detached_at = clock_timestamp() where id >= oldest.first_load and id < oldest.end_load;
+        update stage.partitions set detached_at = clock_timestamp() where table_name = oldest.table_name;
         return next oldest.table_name;
     end loop;
 end

@@ -712,7 +712,9 @@ def test_only_partitions_that_are_full_and_in_the_marts_are_detached(shop: Shop)
     shop.refresh()
     assert shop.query("select count(*) from stage.events") == [(20,)]
     assert shop.query("select count(*) from stage.events_1") == [(10,)]
-    assert shop.query("select count(*) filter (where detached_at is not null), count(*) from stage.loads") == [(1, 3)]
+    assert shop.query("select count(*) filter (where detached_at is not null), count(*) from stage.partitions") == [
+        (1, 3)
+    ]
     assert shop.failures() == []
 
 
@@ -723,7 +725,24 @@ def test_opening_a_partition_waits_for_neither_readers_nor_loads(shop: Shop) -> 
         shop.connection.execute("set statement_timeout = '5s'")
         shop.connection.execute("select setval(pg_get_serial_sequence('stage.loads', 'id'), 50)")
         assert load_file(shop.connection, write(shop.folder, "a.jsonl", lines(10))).rows_loaded == 10
-    assert [name for name, *_ in partitions(shop.dsn)] == ["events_1", "events_51"]
+    assert [name for name, *_ in partitions(shop.dsn)] == ["events_1", "events_11"]
+
+
+def test_of_loads_at_once_that_outgrow_the_partitions_each_has_one(dsn: str, tmp_path: Path) -> None:
+    query(dsn, "select setval(pg_get_serial_sequence('stage.loads', 'id'), 7)")
+    files = [write(tmp_path, f"{number}.jsonl", lines(100, f"{number}.")) for number in range(12)]
+    together = threading.Barrier(len(files))
+
+    def one(file: str) -> FileReport:
+        with Warehouse(dsn).connect() as connection:
+            together.wait()
+            return load_file(connection, file)
+
+    with ThreadPoolExecutor(len(files)) as threads:
+        reports = list(threads.map(one, files))
+    assert [report.status for report in reports] == ["loaded"] * len(files)
+    assert [name for name, *_ in partitions(dsn)] == ["events_1", "events_11"]
+    assert counts(dsn) == (1200, 0, 12)
 
 
 # Many files

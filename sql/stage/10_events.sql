@@ -23,13 +23,13 @@ comment on column stage.loads.size is 'Size of the file in bytes.';
 comment on column stage.loads.status is
 'loaded, or failed: too many rejects, then the rejects are here and the rows are not.';
 comment on column stage.loads.refreshed_at is 'When a refresh took the load into the marts; null while none has.';
-comment on column stage.loads.detached_at is
-'When the rows of the load were taken out of stage.events; null while they are in it.';
 
-comment on table stage.partitions is 'One row per partition of stage.events.';
+comment on table stage.partitions is 'One row per partition of stage.events, also one that was detached.';
 comment on column stage.partitions.table_name is 'The partition''s name in the schema stage.';
 comment on column stage.partitions.first_load is 'The first load whose rows it holds.';
 comment on column stage.partitions.end_load is 'The load behind the last one whose rows it may hold.';
+comment on column stage.partitions.detached_at is
+'When it was taken out of stage.events, with its rows; null while it is in it.';
 
 comment on function stage.begin_load() is
 'The number of a load that begins; a partition of stage.events is there for it.';

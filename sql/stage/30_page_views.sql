@@ -77,7 +77,7 @@ comment on function stage.drop_indexes(regclass) is
 create or replace function stage.refresh_page_views(new_loads bigint[], rebuild boolean) returns void
 language plpgsql as $$
 declare
-    any_detached boolean;
+    end_of_detached bigint;
     index_definitions text [];
     index_definition text;
 begin
@@ -89,14 +89,12 @@ begin
     if rebuild then
         -- What detached loads brought can't be read again. It was loaded before all that can, so it stands for the
         -- deliveries of the same views that came later.
-        any_detached := exists (select from stage.loads where detached_at is not null);
-        if any_detached then
+        select max(end_load) into end_of_detached from stage.partitions where detached_at is not null;
+        if end_of_detached is not null then
             create temporary table kept_views on commit drop as
-            select page_views.*
+            select *
             from stage.page_views
-            inner join stage.loads
-                on page_views.batch_id = loads.id
-            where loads.detached_at is not null;
+            where batch_id < end_of_detached;
         end if;
 
         -- Nobody reads the marts from here, so emptying the table keeps no reader of theirs waiting.
@@ -111,7 +109,7 @@ begin
         foreach index_definition in array index_definitions loop
             execute index_definition;
         end loop;
-        if any_detached then
+        if end_of_detached is not null then
             delete from stage.page_views
             using pg_temp.kept_views as kept
             where
