@@ -61,7 +61,7 @@ class Database:
         tables = self.execute(
             "select format('%I.%I', relnamespace::regnamespace, relname) from pg_class "
             "where relnamespace in ('stage'::regnamespace, 'cdm'::regnamespace) and relkind in ('r', 'p') "
-            "and not relispartition and relname not in ('settings', 'rebuild')"
+            "and not relispartition and relname not in ('partitions', 'settings', 'rebuild')"
         )
         self.execute(f"truncate {', '.join(name for (name,) in tables)}")
         self.settle()

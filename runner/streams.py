@@ -52,26 +52,32 @@ class InputFile(io.RawIOBase):
         self._position = self._file.seek(start + offset)
         return self._position
 
+    def read(self, size: int = -1) -> bytes:
+        """At most so many bytes, all that are left where it is below zero; fewer only at the end, or from a pipe."""
+        if size < 0:
+            return self.readall()
+        if self.size is not None:
+            size = min(size, max(0, self.size - self._position))
+        block = self._file.read(size) or b""
+        while self.size is not None and len(block) < size:
+            more = self._file.read(size - len(block))
+            if not more:
+                raise LoadError(
+                    f"the file became shorter while it was read ({self._position + len(block)} bytes, not "
+                    f"{self.size}): load it once nothing writes to it"
+                )
+            block += more
+        if self._position == self._hashed:
+            self._digest.update(block)
+            self._hashed += len(block)
+        self._position += len(block)
+        return block
+
     def readinto(self, buffer: Any) -> int:
         view = memoryview(buffer)
-        if self.size is not None:
-            view = view[: max(0, self.size - self._position)]
-        count = 0
-        while count < len(view):
-            added = self._file.readinto(view[count:]) or 0
-            count += added
-            if self.size is None:
-                break
-            if not added:
-                raise LoadError(
-                    f"the file became shorter while it was read ({self._position + count} bytes, not {self.size}): "
-                    "load it once nothing writes to it"
-                )
-        if self._position == self._hashed:
-            self._digest.update(view[:count])
-            self._hashed += count
-        self._position += count
-        return count
+        block = self.read(len(view))
+        view[: len(block)] = block
+        return len(block)
 
     def checksum_and_size(self) -> tuple[str, int]:
         """SHA-256 and number of all the file's bytes; those that have not passed in order are read for it."""
@@ -141,17 +147,17 @@ def without_bom(blocks: Iterator[bytes]) -> Iterator[bytes]:
 
 def whole_lines(blocks: Iterator[bytes]) -> Iterator[bytes]:
     """The same bytes in blocks that each end with a line feed, but for the last, which may lack it."""
-    parts: list[bytes] = []
+    parts: list[bytes | memoryview] = []
     length = 0
     for block in blocks:
         cut = block.rfind(b"\n") + 1
         if cut:
-            parts.append(block[:cut])
+            parts.append(memoryview(block)[:cut])
             yield b"".join(parts)
             parts, length = [], 0
-        if rest := block[cut:]:
-            parts.append(rest)
-            length += len(rest)
+        if cut < len(block):
+            parts.append(memoryview(block)[cut:])
+            length += len(block) - cut
             if length > MAX_RECORD_BYTES:
                 raise LoadError(f"a line is longer than {MAX_RECORD_BYTES >> 20} MiB: is the file what its name says?")
     if parts:
