@@ -166,7 +166,11 @@ full join events using (id)
 full join rejects using (id)
 where
     coalesce(events.count_rows, 0) is distinct from case
-        when loads.id < (select max(end_load) from stage.partitions where detached_at is not null) then 0
+        when loads.id < (
+            select max(partitions.end_load)
+            from stage.partitions
+            where partitions.detached_at is not null
+        ) then 0
         else loads.rows_loaded
     end
     or coalesce(rejects.count_rows, 0) is distinct from loads.rows_rejected;
