@@ -275,8 +275,8 @@ def blocks(histories: dict[int, Shop]) -> dict[tuple[str, str, int], Blocks]:
 # page types by hour, sources and users grow with the history, as they do. A user buys once in ten events.
 LOAD_DAYS = """
 with load as (
-    insert into stage.loads (file_name, checksum, size, format, rows_loaded, rows_rejected, started_at, status)
-    values ('history', %(day)s, 1, 'jsonl', %(count)s, 0, now(), 'loaded')
+    insert into stage.loads (id, file_name, checksum, size, format, rows_loaded, rows_rejected, started_at, status)
+    values (%(load)s, 'history', %(day)s, 1, 'jsonl', %(count)s, 0, now(), 'loaded')
     returning id
 )
 insert into stage.events (
@@ -296,8 +296,8 @@ from load, generate_series(%(day)s * 1000, %(day)s * 1000 + %(count)s - 1) as nu
 
 LOAD_ONE = """
 with load as (
-    insert into stage.loads (file_name, checksum, size, format, rows_loaded, rows_rejected, started_at, status)
-    values ('one', 'one', 1, 'jsonl', 1, 0, now(), 'loaded')
+    insert into stage.loads (id, file_name, checksum, size, format, rows_loaded, rows_rejected, started_at, status)
+    values (%(load)s, 'one', 'one', 1, 'jsonl', 1, 0, now(), 'loaded')
     returning id
 )
 insert into stage.events (event_id, event_timestamp, page_url_path, referer_url, utm_campaign, user_domain_id, batch_id)
@@ -367,7 +367,8 @@ def test_full_and_a_bulk_load_give_the_marts_of_many_small_refreshes(
 
 
 def load_days(shop: Shop, first: int, days: int) -> None:
-    shop.connection.execute(LOAD_DAYS, {"day": first, "count": days * EVENTS_A_DAY})
+    ((load,),) = shop.query("select stage.begin_load()")
+    shop.connection.execute(LOAD_DAYS, {"load": load, "day": first, "count": days * EVENTS_A_DAY})
 
 
 def blocks_of_a_refresh(
@@ -376,7 +377,8 @@ def blocks_of_a_refresh(
     """What a refresh after this one event touches; the event is at its number of that day, else of the middle day."""
     number += EVENTS_A_DAY * (day if day >= 0 else days // 2)
     at = at or str(FIRST_DAY + number * timedelta(seconds=86))
-    event = {"at": at, "user": user, "page": page, "event_id": f"e{number}" if again else "new"}
+    ((load,),) = shop.query("select stage.begin_load()")
+    event = {"load": load, "at": at, "user": user, "page": page, "event_id": f"e{number}" if again else "new"}
     with Warehouse(shop.dsn).connect() as connection:
         for _ in range(2):  # the second time the session knows of the catalogs what it needs
             before = own_blocks(connection)
