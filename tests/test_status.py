@@ -50,7 +50,7 @@ def test_the_plan_says_what_would_run_and_why(shop: Shop, tmp_path: Path) -> Non
             "migrations/0003_mine.sql": "select 1;",
             "sql/mine/10.sql": "select 1;",
             "sql/cdm/40_checks.sql": "select 1;",
-            "sql/macros.jinja": (project / "sql/macros.jinja").read_text().replace("nulls first", "NULLS FIRST"),
+            "sql/macros.jinja": (project / "sql/macros.jinja").read_text().replace("collate", "COLLATE"),
             "clickmart.toml": "[settings]\ntop_pages = 3",
         },
     )
