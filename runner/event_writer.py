@@ -1,7 +1,7 @@
 """Records to COPY: rows go to stage.events as they come, rejects to a file that is copied when the rows are in.
 
-A batch is written as soon as it is read, and is small enough to fit into a socket's buffer: the server works on it
-while the next one is read, so that a load takes as long as the slower of the two and not as both.
+A batch is sent as soon as it is read, from a thread of its own: the server works on it while the next one is read, so
+that a load takes as long as the slower of the two and not as both.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from typing import IO, Final
 
 import psycopg
+from psycopg.copy import QueuedLibpqWriter
 
 from .batches import JSON_ROWS, json_rows
 from .columns import NAMES
@@ -24,6 +25,8 @@ from .warehouse import Connection
 logger = logging.getLogger(__name__)
 
 _BLOCK_BYTES: Final = 2**18
+#: Each of at most 128 KiB.
+_WAITING_BLOCKS: Final = 16
 _MAX_REASON: Final = 500
 _PROGRESS_SECONDS: Final = 5.0
 
@@ -35,6 +38,15 @@ _ASK: Final = (
     b"select left(stage.input_error(value, %s), %s) "
     b"from unnest(%s::text[]) with ordinality as asked (value, number) order by number"
 )
+
+
+class _Sender(QueuedLibpqWriter):
+    """Sends from a thread of its own, while the next batches are read."""
+
+    def __init__(self, cursor: psycopg.Cursor[tuple[object, ...]]) -> None:
+        super().__init__(cursor)
+        # Where the server is the slower one, a thousand blocks would wait in memory.
+        self._queue = type(self._queue)(maxsize=_WAITING_BLOCKS)
 
 
 class EventWriter:
@@ -81,7 +93,8 @@ class EventWriter:
         if self._copy is None or self._copy_options != options:
             self._close_copy()
             statement = _COPY_EVENTS.format(options).encode()
-            self._copy = self._open_copy.enter_context(self._connection.cursor().copy(statement))
+            cursor = self._connection.cursor()
+            self._copy = self._open_copy.enter_context(cursor.copy(statement, writer=_Sender(cursor)))
             self._copy_options = options
         self._copy.write(text)
         self.rows_loaded += count

@@ -24,7 +24,7 @@ from .json_values import MAX_DEPTH, parse_object, text_of_value
 from .records import Record, Reject, UnknownFields
 from .streams import whole_lines
 
-#: Few enough to fit into a socket's buffer.
+#: Enough for the parser's own work to outweigh what is done for each batch.
 BATCH_RECORDS: Final = 100
 _BATCH_BYTES: Final = 2**17
 #: So many names that stage.events lacks are passed over fast; a record with others is read exactly.

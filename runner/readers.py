@@ -25,7 +25,7 @@ from .streams import InputFile, spool, without_bom
 
 __all__ = ["Batch", "Record", "Source"]
 
-#: What is parsed of so much fits into a socket's buffer, so that the server works on it while the next is parsed.
+#: Little, so that the server soon has work; more would not be parsed any faster.
 BLOCK_BYTES: Final = 2**18
 
 
