@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from .columns import NAMES
-from .records import Record
+from .records import Record, is_utf8
 
 #: What a parser of JSON makes of a value, or a text.
 Value = str | float | bool | None
@@ -107,13 +107,7 @@ class TableBatch:
         table = pyarrow.Table.from_arrays(columns, [*NAMES, "batch_id"])
         csv.write_csv(table, target, csv.WriteOptions(include_header=False))
         text: bytes = target.getvalue().to_pybytes()
-        if b"\0" in text:
-            return None
-        try:
-            text.isascii() or text.decode()
-        except UnicodeDecodeError:
-            return None
-        return text
+        return None if b"\0" in text or not is_utf8(text) else text
 
 
 def json_rows(rows: Sequence[Sequence[Value]], batch_id: int) -> bytes | None:

@@ -17,7 +17,7 @@ from typing import Any, Final
 from .batches import Batch, TableBatch
 from .columns import NAMES, TYPED
 from .errors import LoadError
-from .records import MAX_RECORD_BYTES, Record, Reject, UnknownFields, has_surrogates, text_of
+from .records import MAX_RECORD_BYTES, Record, Reject, UnknownFields, has_surrogates, is_utf8, text_of
 from .streams import whole_lines
 
 #: What the parser takes for one field: all there can be, where its own limit is 128 KiB.
@@ -216,13 +216,7 @@ def _is_regular(block: bytes) -> bool:
         between = set(outside[1:-1])
         if not all(text[:1] in _BEHIND_QUOTE and text[-1:] in _BEFORE_QUOTE for text in between):
             return False
-    if block.isascii():
-        return True
-    try:
-        block.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
+    return is_utf8(block)
 
 
 def _without_empty(column: Any) -> Any:

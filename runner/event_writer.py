@@ -90,6 +90,8 @@ class EventWriter:
 
     def _write(self, text: bytes, count: int, options: str) -> None:
         """Sends so many rows, written as COPY is told to read them."""
+        if not text:  # which would tell the sender that no more comes
+            return
         if self._copy is None or self._copy_options != options:
             self._close_copy()
             statement = _COPY_EVENTS.format(options).encode()

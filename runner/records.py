@@ -52,6 +52,17 @@ def text_of(raw: bytes) -> str:
     return raw.decode("utf-8", "backslashreplace").replace("\0", "\\x00")
 
 
+def is_utf8(content: bytes) -> bool:
+    """Whether the bytes are text."""
+    if content.isascii():
+        return True
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 def has_surrogates(text: str) -> bool:
     """Whether some of the text can't be written as UTF-8."""
     if text.isascii():
