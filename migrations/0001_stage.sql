@@ -74,44 +74,53 @@ create table stage.partitions (
 
 insert into stage.partitions (table_name, first_load, end_load) values ('events_1', 0, 11);
 
--- Where the loads outgrow the partitions, opens one for those that follow, such that it comes to some 20 million rows.
--- Attaching takes a lock that keeps neither readers nor loads waiting, and is over when this call is.
+-- Numbers a load, and opens partitions ahead of the loads, each such that it comes to some 20 million rows.
+-- No lock weaker than this one will do: to a session that looks at the partitions just as one is attached PostgreSQL may
+-- never show it, so that its loads fail and, worse, its refreshes miss rows. But nobody waits for the lock as long as
+-- one of the next few loads finds a moment when neither loads nor readers of stage.events run.
 -- The rights are those of the tables' owner, so that a role that may only insert can load.
 create function stage.begin_load() returns bigint
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
 declare
     load bigint := nextval(pg_get_serial_sequence('stage.loads', 'id'));
-    first_load bigint;
+    first_load bigint := (select max(partitions.end_load) from stage.partitions);
     count_loads bigint;
-    partition_name name;
 begin
-    if load < (select max(partitions.end_load) from stage.partitions) then
+    if load + 5 < first_load then
         return load;
     end if;
 
-    perform pg_advisory_xact_lock(hashtextextended('clickmart.begin_load', 0));
-    select max(partitions.end_load) into first_load from stage.partitions;
-    if load >= first_load then
-        select least(10000, greatest(1, round(20e6 / greatest(avg(last_loads.rows_loaded), 1))))
-        into count_loads
-        from (
-            select loads.rows_loaded
-            from stage.loads
-            where loads.status = 'loaded'
-            order by loads.id desc
-            limit 100
-        ) as last_loads;
+    begin
+        lock table only stage.events in access exclusive mode nowait;
+    exception when lock_not_available then
+        if load < first_load then
+            return load;
+        end if;
+        lock table only stage.events in access exclusive mode;
+    end;
 
-        partition_name := 'events_' || first_load;
-        execute format('create table stage.%I (like stage.events including defaults)', partition_name);
+    select coalesce(least(10000, greatest(1, round(20e6 / greatest(avg(last_loads.rows_loaded), 1)))), 10)
+    into count_loads
+    from (
+        select loads.rows_loaded
+        from stage.loads
+        where loads.status = 'loaded'
+        order by loads.id desc
+        limit 100
+    ) as last_loads;
+
+    -- Another load may have opened them meanwhile.
+    select max(partitions.end_load) into first_load from stage.partitions;
+    while first_load <= load + 10 loop
         execute format(
-            'alter table stage.events attach partition stage.%I for values from (%s) to (%s)',
-            partition_name, first_load, load + coalesce(count_loads, 10)
+            'create table stage.%I partition of stage.events for values from (%s) to (%s)',
+            'events_' || first_load, first_load, first_load + count_loads
         );
         insert into stage.partitions (table_name, first_load, end_load)
-        values (partition_name, first_load, load + coalesce(count_loads, 10));
-    end if;
+        values ('events_' || first_load, first_load, first_load + count_loads);
+        first_load := first_load + count_loads;
+    end loop;
     return load;
 end
 $$;
@@ -120,13 +129,15 @@ revoke execute on function stage.begin_load() from public;
 
 -- Takes the raw rows of the oldest partitions, those whose every load ended before an instant and is in the marts, out
 -- of stage.events. They stay as tables of their own, to be archived and dropped; their page views stay where they are,
--- and so do the marts. Waits for the loads that run, since one of them might be about to end in such a partition.
+-- and so do the marts. Waits for the loads that run, since one of them might be about to end in such a partition, and for
+-- an apply, which might have looked already at what is detached and not yet at what isn't.
 create function stage.detach_events(before timestamptz) returns setof name
 language plpgsql as $$
 declare
     oldest stage.partitions;
 begin
-    lock table stage.events in access exclusive mode;
+    perform pg_advisory_xact_lock(hashtextextended('clickmart.apply', 0));
+    lock table only stage.events in access exclusive mode;
 
     for oldest in
         select * from stage.partitions where detached_at is null order by first_load

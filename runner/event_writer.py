@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from typing import IO, Final
 
 import psycopg
-from psycopg.copy import QueuedLibpqWriter
+from psycopg.copy import LibpqWriter, QueuedLibpqWriter
 
 from .batches import JSON_ROWS, json_rows
 from .columns import NAMES
@@ -47,6 +47,16 @@ class _Sender(QueuedLibpqWriter):
         super().__init__(cursor)
         # Where the server is the slower one, a thousand blocks would wait in memory.
         self._queue = type(self._queue)(maxsize=_WAITING_BLOCKS)
+
+    def finish(self, exc: BaseException | None = None) -> None:
+        try:
+            super().finish(exc)
+        except psycopg.Error as error:
+            # Where sending has failed, psycopg leaves the COPY open. Ended, the server says what it has against it, and
+            # the connection can be used for something else.
+            if error is self._worker_error:
+                LibpqWriter.finish(self, error)
+            raise
 
 
 class EventWriter:

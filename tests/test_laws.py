@@ -24,6 +24,7 @@ from conftest import Server, Shop, open_shop, project_with
 from hypothesis import given
 from hypothesis import strategies as st
 from oracle import DEFAULTS, Settings, marts
+from projects import query
 from psycopg.conninfo import make_conninfo
 from strategies import JOURNEYS, PAGES, START, Cut, Event, cuts, events
 
@@ -705,13 +706,18 @@ def test_ten_applies_and_ten_loads_at_once_on_an_empty_database(server: Server, 
 
 
 def test_loads_and_applies_may_run_side_by_side(shop: Shop, tmp_path: Path) -> None:
-    parts = [some_events(number) for number in range(24)]
+    """Also while partitions are opened, here one for each two loads."""
+    parts = [some_events(number) for number in range(60)]
     files = [write(tmp_path / f"{number}.jsonl", part) for number, part in enumerate(parts)]
+    shop.query("select setval(pg_get_serial_sequence('stage.loads', 'id'), 5)")
+    ((begin_load,),) = shop.query("select pg_get_functiondef('stage.begin_load()'::regprocedure)")
+    assert "least(10000, " in str(begin_load)
+    shop.connection.execute(str(begin_load).replace("least(10000, ", "least(2, ").encode())
 
     def load(number: int) -> None:
         with Warehouse(shop.dsn).connect() as connection:
             for file in files[number::3]:
-                assert load_file(connection, str(file)).status == "loaded"
+                assert (report := load_file(connection, str(file))).status == "loaded", report.problem
 
     def apply() -> tuple[int, int]:
         reports = [shop.apply(full=number == 5) for number in range(10)]
@@ -723,6 +729,17 @@ def test_loads_and_applies_may_run_side_by_side(shop: Shop, tmp_path: Path) -> N
     assert first[1] + second[1] + report.new_rows == len(loaded(parts))
     assert shop.marts() == marts(loaded(parts))
     assert shop.failures() == []
+
+
+def test_a_detachment_waits_for_an_apply(refreshed_shop: Shop) -> None:
+    """Which else might find raw events neither among the detached nor among the others."""
+    shop = refreshed_shop
+    with (
+        ThreadPoolExecutor() as threads,
+        apply_held(shop, "stage.loads", lambda: shop.apply(full=True)) as (_, process),
+    ):
+        detaching = threads.submit(query, shop.dsn, "select stage.detach_events('infinity')")
+        waiting_for(shop, process, detaching)
 
 
 @pytest.mark.parametrize("full", [False, True], ids=["new events", "full"])
