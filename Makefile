@@ -9,7 +9,7 @@ demo: $(VENV)/installed
 	$(BIN)/clickmart demo
 
 test: lint types
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal
 
 # The properties with thousands of examples each, which takes an hour.
 thorough: setup

@@ -75,9 +75,9 @@ create table stage.partitions (
 insert into stage.partitions (table_name, first_load, end_load) values ('events_1', 0, 11);
 
 -- Numbers a load, and opens partitions ahead of the loads, each such that it comes to some 20 million rows.
--- No lock weaker than this one will do: to a session that looks at the partitions just as one is attached PostgreSQL may
--- never show it, so that its loads fail and, worse, its refreshes miss rows. But nobody waits for the lock as long as
--- one of the next few loads finds a moment when neither loads nor readers of stage.events run.
+-- No lock weaker than this one will do: to a session that looks at the partitions just as one is attached, PostgreSQL
+-- may never show it, so that its loads fail and, worse, its refreshes miss rows. But nobody waits for the lock as long
+-- as one of the next few loads finds a moment when neither loads nor readers of stage.events run.
 -- The rights are those of the tables' owner, so that a role that may only insert can load.
 create function stage.begin_load() returns bigint
 language plpgsql security definer
@@ -129,8 +129,8 @@ revoke execute on function stage.begin_load() from public;
 
 -- Takes the raw rows of the oldest partitions, those whose every load ended before an instant and is in the marts, out
 -- of stage.events. They stay as tables of their own, to be archived and dropped; their page views stay where they are,
--- and so do the marts. Waits for the loads that run, since one of them might be about to end in such a partition, and for
--- an apply, which might have looked already at what is detached and not yet at what isn't.
+-- and so do the marts. Waits for the loads that run, since one of them might be about to end in such a partition, and
+-- for an apply, which might have looked already at what is detached and not yet at what isn't.
 create function stage.detach_events(before timestamptz) returns setof name
 language plpgsql as $$
 declare
