@@ -7,31 +7,40 @@ same records once more by the way that is slow and right whatever the text, and 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 from io import BytesIO
 from operator import itemgetter
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 
-from .columns import NAMES
-from .records import Record, is_utf8
+from .columns import COLUMNS
+from .records import Record
 
 #: What a parser of JSON makes of a value, or a text.
 Value = str | float | bool | None
 
-#: COPY's options for rows as a JSON encoder writes them: `"a",null,"b"` is CSV that says what NULL is, and in which a
-#: backslash escapes.
-JSON_ROWS: Final = r"format csv, null 'null', escape '\'"
-#: The same for rows as a writer of CSV makes them.
-CSV_ROWS: Final = "format csv"
 
+class CopyFormat(NamedTuple):
+    """How COPY is told to read rows, and what it reads before the first."""
+
+    options: str
+    header: bytes
+
+
+#: Rows as a JSON encoder writes them: `"a",null,"b"` is CSV that says what NULL is, and in which a backslash escapes.
+JSON_ROWS: Final = CopyFormat(r"format csv, null 'null', escape '\'", b"")
+#: Rows in PostgreSQL's own binary form, which spares it the parsing.
+BINARY_ROWS: Final = CopyFormat("format binary", b"PGCOPY\n\xff\r\n\0" + bytes(8))
+
+_BINARY_END: Final = b"\xff\xff"
 _ENCODER: Final = msgspec.json.Encoder()
 
 
 class Batch(Protocol):
     """Some records of a file that follow one another, none of them a reject unless a typed column refuses it."""
 
-    copy_options: str
+    copy_format: CopyFormat
 
     def __len__(self) -> int: ...
 
@@ -41,7 +50,7 @@ class Batch(Protocol):
     def replace(self, index: int, values: Mapping[Any, Value]) -> None:
         """Puts others in the place of some values of a column."""
 
-    def csv(self, batch_id: int) -> bytes | None:
+    def copy_data(self, batch_id: int) -> bytes | None:
         """The rows as COPY reads them, with that number behind each; None where only `exact` can tell what they are."""
 
     def exact(self) -> list[Record]:
@@ -51,7 +60,7 @@ class Batch(Protocol):
 class RowBatch:
     """Rows of values in the order of the columns, as a JSON parser made them."""
 
-    copy_options = JSON_ROWS
+    copy_format = JSON_ROWS
 
     def __init__(self, rows: list[tuple[Value, ...]], exact: Callable[[], list[Record]]) -> None:
         self._rows = rows
@@ -68,14 +77,14 @@ class RowBatch:
             (*row[:index], values[row[index]], *row[index + 1 :]) if row[index] in values else row for row in self._rows
         ]
 
-    def csv(self, batch_id: int) -> bytes | None:
+    def copy_data(self, batch_id: int) -> bytes | None:
         return json_rows(self._rows, batch_id)
 
 
 class TableBatch:
-    """Columns of text, each an Arrow array or None where the file has no such column."""
+    """Columns of text without NUL characters, each an Arrow array or None where the file has no such column."""
 
-    copy_options = CSV_ROWS
+    copy_format = BINARY_ROWS
 
     def __init__(self, columns: Sequence[Any], length: int, exact: Callable[[], list[Record]]) -> None:
         self._columns = list(columns)
@@ -96,18 +105,46 @@ class TableBatch:
         texts = [values.get(text, text) for text in coded.dictionary.to_pylist()]
         self._columns[index] = pyarrow.array(texts, pyarrow.string()).take(coded.indices)
 
-    def csv(self, batch_id: int) -> bytes | None:
+    def copy_data(self, batch_id: int) -> bytes | None:
         import pyarrow
-        from pyarrow import csv
 
-        absent = pyarrow.nulls(self._length, pyarrow.string())
-        columns = [absent if column is None else column for column in self._columns]
-        columns.append(pyarrow.repeat(pyarrow.scalar(batch_id, pyarrow.int64()), self._length))
-        target = pyarrow.BufferOutputStream()
-        table = pyarrow.Table.from_arrays(columns, [*NAMES, "batch_id"])
-        csv.write_csv(table, target, csv.WriteOptions(include_header=False))
-        text: bytes = target.getvalue().to_pybytes()
-        return None if b"\0" in text or not is_utf8(text) else text
+        schema = _binary_schema()
+        columns = [
+            pyarrow.nulls(self._length, kind) if column is None else column
+            for column, kind in zip(self._columns, schema.types, strict=False)
+        ]
+        columns.append(pyarrow.repeat(batch_id, self._length))
+        try:
+            table = pyarrow.Table.from_arrays(columns, schema.names).cast(schema)
+        except pyarrow.ArrowInvalid:
+            # A value that PostgreSQL takes, or so it said, and Arrow does not.
+            return None
+        return _binary_rows(table)
+
+
+@cache
+def _binary_schema() -> Any:
+    """The columns of stage.events but for its id, as Arrow has them."""
+    import pyarrow
+
+    kinds = {
+        "varchar": pyarrow.string(),
+        "int4": pyarrow.int32(),
+        "float8": pyarrow.float64(),
+        "boolean": pyarrow.bool_(),
+    }
+    fields = [(name, kinds[kind]) for name, kind in COLUMNS.items()]
+    return pyarrow.schema([*fields, ("batch_id", pyarrow.int64())])
+
+
+def _binary_rows(table: Any) -> bytes:
+    """The rows of an Arrow table, without what stands before the first and behind the last."""
+    from pgpq import ArrowToPostgresBinaryEncoder
+
+    encoder = ArrowToPostgresBinaryEncoder(table.schema)
+    encoder.write_header()
+    parts: list[bytes] = [encoder.write_batch(batch) for batch in table.to_batches()]
+    return b"".join([*parts, encoder.finish()])[: -len(_BINARY_END)]
 
 
 def json_rows(rows: Sequence[Sequence[Value]], batch_id: int) -> bytes | None:

@@ -15,7 +15,7 @@ from typing import IO, Final
 import psycopg
 from psycopg.copy import LibpqWriter, QueuedLibpqWriter
 
-from .batches import JSON_ROWS, json_rows
+from .batches import JSON_ROWS, CopyFormat, json_rows
 from .columns import NAMES
 from .readers import Source
 from .records import Record, text_of
@@ -32,7 +32,8 @@ _PROGRESS_SECONDS: Final = 5.0
 
 _COPY_EVENTS: Final = f"copy stage.events ({', '.join(NAMES)}, batch_id) from stdin ({{}})"
 _COPY_REJECTS: Final = (
-    f"copy stage.events_rejected (source_file, line_number, reason, raw, batch_id) from stdin ({JSON_ROWS})".encode()
+    "copy stage.events_rejected (source_file, line_number, reason, raw, batch_id) "
+    f"from stdin ({JSON_ROWS.options})".encode()
 )
 _ASK: Final = (
     b"select left(stage.input_error(value, %s), %s) "
@@ -73,7 +74,7 @@ class EventWriter:
         self._rejects = rejects
         self._columns = TypedColumns(self._ask)
         self._copy: psycopg.Copy | None = None
-        self._copy_options = ""
+        self._copy_format: CopyFormat | None = None
         self._open_copy = ExitStack()
 
     def write_rows(self, source: Source) -> None:
@@ -83,8 +84,8 @@ class EventWriter:
             for batch in source.batches():
                 if isinstance(batch, list):
                     self._write_exactly(source, batch)
-                elif self._columns.settle(batch) and (text := batch.csv(self.batch_id)) is not None:
-                    self._write(text, len(batch), batch.copy_options)
+                elif self._columns.settle(batch) and (data := batch.copy_data(self.batch_id)) is not None:
+                    self._write(data, len(batch), batch.copy_format)
                 else:
                     self._write_exactly(source, batch.exact())
                 if time.monotonic() - reported > _PROGRESS_SECONDS:
@@ -98,17 +99,18 @@ class EventWriter:
             while block := self._rejects.read(_BLOCK_BYTES):
                 copy.write(block)
 
-    def _write(self, text: bytes, count: int, options: str) -> None:
-        """Sends so many rows, written as COPY is told to read them."""
-        if not text:  # which would tell the sender that no more comes
+    def _write(self, data: bytes, count: int, copy_format: CopyFormat) -> None:
+        """Sends so many rows in that format."""
+        if not data:  # which would tell the sender that no more comes
             return
-        if self._copy is None or self._copy_options != options:
+        if self._copy is None or self._copy_format != copy_format:
             self._close_copy()
-            statement = _COPY_EVENTS.format(options).encode()
+            statement = _COPY_EVENTS.format(copy_format.options).encode()
             cursor = self._connection.cursor()
             self._copy = self._open_copy.enter_context(cursor.copy(statement, writer=_Sender(cursor)))
-            self._copy_options = options
-        self._copy.write(text)
+            self._copy_format = copy_format
+            data = copy_format.header + data
+        self._copy.write(data)
         self.rows_loaded += count
 
     def _close_copy(self) -> None:

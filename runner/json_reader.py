@@ -32,6 +32,8 @@ _MAX_PASSED: Final = 100
 #: After so many records to which no parser could be found, no more is looked for.
 _MAX_FUTILE: Final = 100
 _PASSABLE: Final = re.compile(r"[^\x00-\x1f\"\\\ud800-\udfff]{1,100}")
+#: A line end before something else than an object or the end.
+_NO_OBJECT: Final = re.compile(rb"\n(?!\{|\Z)")
 _MINUS_ZERO: Final = re.compile(rb":[ \t\n\r]*-0")
 #: What each kind of column may hold for a batch to be sure of its text.
 _KINDS: Final[dict[str, Any]] = {
@@ -54,11 +56,16 @@ class JsonReader:
     def lines(self, blocks: Iterator[bytes], line: int = 1) -> Iterator[Batch | list[Record]]:
         """An object a line, counted from `line`; blank lines are passed over."""
         for block in whole_lines(blocks):
-            texts = BytesIO(block).readlines()  # which looks for line ends much faster than split() does
-            size = min(BATCH_RECORDS, _BATCH_BYTES * len(texts) // len(block) + 1)
-            for start in range(0, len(texts), size):
-                yield from self._batches(texts[start : start + size], line + start)
-            line += len(texts)
+            for text in _pieces(block):
+                if rows := self._parser.lines(text):
+                    yield RowBatch(rows, partial(self._line_records, text, line))
+                    line += len(rows)
+                    continue
+                texts = _split(text)
+                size = min(BATCH_RECORDS, _BATCH_BYTES * len(texts) // len(text) + 1)
+                for start in range(0, len(texts), size):
+                    yield from self._batches(texts[start : start + size], line + start)
+                line += len(texts)
 
     def lines_or_array(self, blocks: Iterator[bytes]) -> Iterator[Batch | list[Record]]:
         """The elements of an array if the first character is its bracket, else an object a line."""
@@ -86,6 +93,9 @@ class JsonReader:
             before, self._parser = self._parser, self._parser.adapted(names, raw)
             self._futile += before is self._parser
         return record
+
+    def _line_records(self, text: bytes, line: int) -> list[Record]:
+        return self._records(_split(text), line)
 
     def _records(self, texts: list[bytes], line: int) -> list[Record]:
         return [self.record(number, text.removesuffix(b"\n")) for number, text in enumerate(texts, line)]
@@ -150,7 +160,9 @@ class _Parser:
             forbid_unknown_fields=True,
             gc=False,
         )
-        self._decode: Callable[[bytes], Any] = msgspec.json.Decoder(shape).decode
+        decoder = msgspec.json.Decoder(shape)
+        self._decode: Callable[[bytes], Any] = decoder.decode
+        self._decode_lines: Callable[[bytes], list[Any]] = decoder.decode_lines
         self._decode_array: Callable[[bytes], list[Any]] = msgspec.json.Decoder(list[shape]).decode  # type: ignore[valid-type]
         self._values: Callable[[Any], _Row] = (
             attrgetter(*[name for name, _, _ in columns]) if passed else msgspec.structs.astuple
@@ -166,6 +178,17 @@ class _Parser:
     def each(self, texts: Iterable[bytes]) -> Iterator[_Row]:
         """The values of each object's text, none of them in Python's own time if that can be. Raises one of FAULTS."""
         return map(self.row, texts) if self._doubtful else map(self._values, map(self._decode, texts))
+
+    def lines(self, text: bytes) -> list[_Row]:
+        """The values of the object on each line; none at all where some line may not be an object."""
+        # What follows each line end is the start of an object, as these hold no others.
+        if self._doubtful or not text.startswith(b"{") or _NO_OBJECT.search(text):
+            return []
+        try:
+            rows = list(map(self._values, self._decode_lines(text)))
+        except FAULTS:
+            return []
+        return rows if len(rows) == text.count(b"\n") + (not text.endswith(b"\n")) else []
 
     def rows(self, text: bytes) -> list[_Row]:
         """The values of each of some objects with commas between them. Raises one of FAULTS."""
@@ -200,6 +223,20 @@ class _Parser:
             raise msgspec.ValidationError("not to be decided here")
         if self._any_scalar and any(0 in row for row in rows) and _MINUS_ZERO.search(text):
             raise msgspec.ValidationError("not to be decided here")
+
+
+def _pieces(block: bytes) -> Iterator[bytes]:
+    """Some whole lines at a time."""
+    start = 0
+    while start < len(block):
+        end = block.rfind(b"\n", start, start + _BATCH_BYTES) + 1 or block.find(b"\n", start) + 1 or len(block)
+        yield block[start:end]
+        start = end
+
+
+def _split(text: bytes) -> list[bytes]:
+    """The lines with their ends."""
+    return BytesIO(text).readlines()  # which looks for line ends much faster than split() does
 
 
 #: A parser takes long to make, and is the same for every file.

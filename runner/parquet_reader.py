@@ -19,7 +19,7 @@ from .records import Record, UnknownFields, has_surrogates
 from .streams import LentFile
 
 #: Some half a megabyte of text.
-_BATCH_ROWS: Final = 1024
+_BATCH_ROWS: Final = 2048
 #: Bytes of a column that are held at a time, where it would be all of a row group.
 _COLUMN_BUFFER: Final = 2**18
 _EPOCH: Final = date(1970, 1, 1)
@@ -78,7 +78,7 @@ def _batch(batch: Any, first: int) -> Batch | list[Record]:
     try:
         for name, column in zip(batch.schema.names, batch.columns, strict=True):
             if name in INDEX:
-                columns[INDEX[name]] = _text_column(column, COLUMNS[name])
+                columns[INDEX[name]] = _storable(_text_column(column, COLUMNS[name]))
     except (pyarrow.ArrowException, UnicodeEncodeError):
         return exact()
     return TableBatch(columns, batch.num_rows, exact)
@@ -99,6 +99,20 @@ def _text_column(column: Any, kind: str) -> Any:
         # As pandas writes integers with gaps among them.
         return column.cast(pyarrow.int64()).cast(pyarrow.string())
     return pyarrow.array(_texts(column)[0], pyarrow.string())
+
+
+def _storable(texts: Any) -> Any:
+    """The same array. Raises ArrowInvalid where one of its texts holds a NUL character or is not UTF-8."""
+    import pyarrow
+
+    texts.validate(full=True)
+    _, offsets, content = texts.buffers()
+    if content:
+        ends = memoryview(offsets).cast("i")
+        first, end = ends[texts.offset], ends[texts.offset + len(texts)]
+        if b"\0" in content.slice(first, end - first).to_pybytes():
+            raise pyarrow.ArrowInvalid("a NUL character")
+    return texts
 
 
 def _records(batch: Any, first: int) -> list[Record]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
-from clickmart.batches import JSON_ROWS, Batch
+from clickmart.batches import BINARY_ROWS, Batch, CopyFormat
 from clickmart.columns import COLUMNS, NAMES
 from clickmart.readers import BLOCK_BYTES, Record, Source
 from clickmart.typed_values import TypedColumns
@@ -75,37 +77,55 @@ def exact(batches: Iterable[Batch | list[Record]]) -> list[Record]:
             continue
         found = batch.exact()
         assert len(found) == len(batch)
-        if columns.settle(batch) and (text := batch.csv(77)) is not None:
-            assert [row[-1] for row in copied(text, batch.copy_options)] == ["77"] * len(batch)
-            for row, record in zip(copied(text, batch.copy_options), found, strict=True):
+        if columns.settle(batch) and (data := batch.copy_data(77)) is not None:
+            rows = copied(data, batch.copy_format)
+            assert [row[-1] for row in rows] == ["77"] * len(batch)
+            for row, record in zip(rows, found, strict=True):
                 assert record.values, record
                 assert stored(row[:-1]) == stored(record.values)
         records += found
     return records
 
 
-_FIELD = {
-    True: re.compile(r'(?:"((?:[^"\\]|\\.)*)"|([^",\n]*))([,\n])', re.DOTALL),
-    False: re.compile(r'(?:"((?:[^"]|"")*)"|([^",\n]*))([,\n])'),
+_FIELD = re.compile(r'(?:"((?:[^"\\]|\\.)*)"|([^",\n]*))([,\n])', re.DOTALL)
+#: What COPY's binary form holds of each type, the load's number last, as its text.
+_BINARY = {
+    "varchar": bytes.decode,
+    "int4": lambda value: str(*struct.unpack(">i", value)),
+    "float8": lambda value: repr(*struct.unpack(">d", value)),
+    "boolean": lambda value: {b"\0": "f", b"\1": "t"}[value],
+    "int8": lambda value: str(*struct.unpack(">q", value)),
 }
 
 
-def copied(text: bytes, options: str) -> list[list[str | None]]:
-    """The values that COPY reads in a text."""
-    as_json = options == JSON_ROWS
+def copied(data: bytes, copy_format: CopyFormat) -> list[list[str | None]]:
+    """The values that COPY reads in these rows."""
+    return binary_values(data) if copy_format == BINARY_ROWS else json_values(data)
+
+
+def binary_values(data: bytes) -> list[list[str | None]]:
+    file = BytesIO(data)
+    rows: list[list[str | None]] = []
+    while start := file.read(2):
+        assert struct.unpack(">h", start) == (len(NAMES) + 1,)
+        rows.append([])
+        for kind in (*COLUMNS.values(), "int8"):
+            (length,) = struct.unpack(">i", file.read(4))
+            rows[-1].append(None if length == -1 else _BINARY[kind](file.read(length)))
+    return rows
+
+
+def json_values(data: bytes) -> list[list[str | None]]:
     rows: list[list[str | None]] = [[]]
     at = 0
-    content = text.decode()
+    content = data.decode()
     while at < len(content):
-        match = _FIELD[as_json].match(content, at)
+        match = _FIELD.match(content, at)
         assert match, content[at : at + 100]
         at = match.end()
         quoted, bare, end = match.groups()
-        if quoted is not None:
-            value = re.sub(r"\\(.)", r"\1", quoted, flags=re.DOTALL) if as_json else quoted.replace('""', '"')
-        else:
-            value = None if bare == ("null" if as_json else "") else bare
-        rows[-1].append(value)
+        value = None if bare == "null" else bare
+        rows[-1].append(value if quoted is None else re.sub(r"\\(.)", r"\1", quoted, flags=re.DOTALL))
         if end == "\n":
             rows.append([])
     assert rows.pop() == []
