@@ -170,6 +170,7 @@ class _Header:
                 null_values=[""],
                 strings_can_be_null=True,
                 quoted_strings_can_be_null=False,
+                check_utf8=False,
             ),
         )
 
