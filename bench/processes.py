@@ -1,8 +1,9 @@
 """Commands as real processes: the wall time of the whole process and the most memory it held, with its children.
 
-The peak is the larger of two: the sum of the resident sets of the process and all its descendants, sampled every
-SAMPLE_SECONDS, which sees processes that work at the same time; and what the kernel says was the largest one, which
-misses no moment. Pages that processes share count in each of them, so the sum errs to the high side.
+The peak is the larger of two, sampled every SAMPLE_SECONDS: the sum of the resident sets of the process and all its
+descendants, which sees processes that work at the same time; and the largest set that one of them ever had, which
+misses few moments. Pages that processes share count in each of them, so the sum errs to the high side. Without /proc it
+is what the kernel says at the end, which may be what the bench itself held when it started the process.
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ def run(
         if process.returncode:
             said = (_text(errors) + _text(output)).strip().splitlines()[-_SHOWN_LINES:]
             raise BenchError("\n".join([f"{shown}: ended with {process.returncode}:", *said]))
-        return Run(seconds, max(sampled, usage.ru_maxrss * _MAXRSS_UNIT), _text(output))
+        return Run(seconds, sampled or usage.ru_maxrss * _MAXRSS_UNIT, _text(output))
 
 
 def _text(file: IO[bytes]) -> str:
@@ -92,7 +93,7 @@ class _Sampler(threading.Thread):
 
     def run(self) -> None:
         while not self._ended.wait(SAMPLE_SECONDS):
-            self._peak = max(self._peak, _resident_bytes(self._pid))
+            self._peak = max(self._peak, *_resident_bytes(self._pid))
 
     def end(self) -> int:
         """The most bytes seen."""
@@ -102,14 +103,17 @@ class _Sampler(threading.Thread):
         return self._peak
 
 
-def _resident_bytes(pid: int) -> int:
-    """The resident sets of a process and its descendants, added up; 0 for what is gone."""
-    total, waiting = 0, [str(pid)]
+def _resident_bytes(pid: int) -> tuple[int, int]:
+    """The resident sets of a process and its descendants, added up, and the largest that one ever had; 0 for what is
+    gone."""
+    total, largest, waiting = 0, 0, [str(pid)]
     while waiting:
         process = Path("/proc", waiting.pop())
         with suppress(OSError, IndexError, ValueError):
             total += int((process / "statm").read_text().split()[1]) * _PAGE
+            status = (process / "status").read_text()
+            largest = max(largest, int(status.partition("VmHWM:")[2].split()[0]) * 1024)
         with suppress(OSError):
             for children in process.glob("task/*/children"):
                 waiting += children.read_text().split()
-    return total
+    return total, largest

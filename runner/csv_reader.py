@@ -215,7 +215,7 @@ def _is_regular(block: bytes) -> bool:
         if first[-1:] not in _BEFORE_QUOTE or last[:1] not in _BEHIND_QUOTE:
             return False
         between = set(outside[1:-1])
-        if not all(text[:1] in _BEHIND_QUOTE and text[-1:] in _BEFORE_QUOTE for text in between):
+        if not ({text[:1] for text in between} <= _BEHIND_QUOTE and {text[-1:] for text in between} <= _BEFORE_QUOTE):
             return False
     return is_utf8(block)
 

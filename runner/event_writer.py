@@ -7,6 +7,8 @@ that a load takes as long as the slower of the two and not as both.
 from __future__ import annotations
 
 import logging
+import os
+import socket
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -28,6 +30,7 @@ logger = logging.getLogger(__name__)
 _BLOCK_BYTES: Final = 2**18
 #: Each of at most 128 KiB.
 _WAITING_BLOCKS: Final = 16
+_QUEUED_BYTES: Final = 2**20
 _TURN_SECONDS: Final = 0.0003
 _MAX_REASON: Final = 500
 _PROGRESS_SECONDS: Final = 5.0
@@ -50,6 +53,7 @@ class _Sender(QueuedLibpqWriter):
         super().__init__(cursor)
         # Where the server is the slower one, a thousand blocks would wait in memory.
         self._queue = type(self._queue)(maxsize=_WAITING_BLOCKS)
+        _lengthen_queue(cursor.connection.pgconn.socket)
 
     def finish(self, exc: BaseException | None = None) -> None:
         try:
@@ -60,6 +64,17 @@ class _Sender(QueuedLibpqWriter):
             if error is self._worker_error:
                 LibpqWriter.finish(self, error)
             raise
+
+
+def _lengthen_queue(descriptor: int) -> None:
+    """Lets more wait in a Unix socket than by default, which the server would have read before the sender's next turn.
+
+    The system gives what it may. The queues of TCP it sizes by itself.
+    """
+    if hasattr(socket, "AF_UNIX"):
+        with socket.socket(fileno=os.dup(descriptor)) as connection:
+            if connection.family == socket.AF_UNIX:
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _QUEUED_BYTES)
 
 
 @contextmanager

@@ -212,6 +212,22 @@ def test_a_bom_in_the_middle_is_a_reject(lines):
     assert lines(b"{}\n\xef\xbb\xbf{}\n").rejects[0][0] == 2
 
 
+@pytest.mark.parametrize(
+    ("content", "rejected"),
+    [
+        ('{"os": "a"}\n{"os": "b"}{"os": "c"}\n', [2]),
+        ('{"os": "a"}\n{"os": "b"} {"os": "c"}', [2]),
+        ('{"os": "a"}{"os": "b"}\n\n{"os": "c"}\n', [1]),
+        ('{"os":\n"a"}\n{"os": "b"}{"os": "c"}\n', [1, 2, 3]),
+        ('{"os": "a"}\n{"os": {"b":\n{}}}\n', [2, 3]),
+        ('{"os": "a"}\n{"os": "b"},\n', [2]),
+        ('{"os": "a"}\n[{"os": "b"}]\n', [2]),
+    ],
+)
+def test_a_line_is_one_record_whatever_is_on_the_next(lines, content, rejected):
+    assert [line for line, _, _ in lines(content).rejects] == rejected
+
+
 def test_the_last_line_needs_no_end(lines):
     assert lines('{"os": "a"}\n{"os": "b"}').fields == [{"os": "a"}, {"os": "b"}]
 
