@@ -13,9 +13,11 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from queue import SimpleQueue
 from typing import IO, Final
 
 import psycopg
+from psycopg.abc import Buffer
 from psycopg.copy import LibpqWriter, QueuedLibpqWriter
 
 from .batches import JSON_ROWS, CopyFormat, json_rows
@@ -30,6 +32,7 @@ logger = logging.getLogger(__name__)
 _BLOCK_BYTES: Final = 2**18
 #: Each of at most 128 KiB.
 _WAITING_BLOCKS: Final = 16
+_WAIT_SECONDS: Final = 0.001
 _QUEUED_BYTES: Final = 2**20
 _TURN_SECONDS: Final = 0.0003
 _MAX_REASON: Final = 500
@@ -46,13 +49,24 @@ _ASK: Final = (
 )
 
 
+class _Blocks(SimpleQueue[Buffer]):
+    """Blocks on their way to the sender; where the server is the slower one, no more than so many wait in memory.
+
+    No queue.Queue, whose threads may miss one another for good when an interrupt comes amid its put().
+    """
+
+    def put(self, item: Buffer, block: bool = True, timeout: float | None = None) -> None:
+        while self.qsize() >= _WAITING_BLOCKS:
+            time.sleep(_WAIT_SECONDS)
+        super().put(item, block, timeout)
+
+
 class _Sender(QueuedLibpqWriter):
     """Sends from a thread of its own, while the next batches are read."""
 
     def __init__(self, cursor: psycopg.Cursor[tuple[object, ...]]) -> None:
         super().__init__(cursor)
-        # Where the server is the slower one, a thousand blocks would wait in memory.
-        self._queue = type(self._queue)(maxsize=_WAITING_BLOCKS)
+        self._queue = _Blocks()  # type: ignore[assignment]
         _lengthen_queue(cursor.connection.pgconn.socket)
 
     def finish(self, exc: BaseException | None = None) -> None:
