@@ -76,7 +76,11 @@ class _Sender(QueuedLibpqWriter):
             # Where sending has failed, psycopg leaves the COPY open. Ended, the server says what it has against it, and
             # the connection can be used for something else.
             if error is self._worker_error:
-                LibpqWriter.finish(self, error)
+                try:
+                    LibpqWriter.finish(self, error)
+                except psycopg.Error as reason:
+                    if reason.diag.message_primary:
+                        raise
             raise
 
 
