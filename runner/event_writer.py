@@ -69,18 +69,17 @@ class _Sender(QueuedLibpqWriter):
         self._queue = _Blocks()  # type: ignore[assignment]
         _lengthen_queue(cursor.connection.pgconn.socket)
 
-    def finish(self, exc: BaseException | None = None) -> None:
+    def _put(self, data: Buffer) -> None:
         try:
-            super().finish(exc)
+            super()._put(data)
         except psycopg.Error as error:
-            # Where sending has failed, psycopg leaves the COPY open. Ended, the server says what it has against it, and
-            # the connection can be used for something else.
-            if error is self._worker_error:
-                try:
-                    LibpqWriter.finish(self, error)
-                except psycopg.Error as reason:
-                    if reason.diag.message_primary:
-                        raise
+            # psycopg leaves the COPY open. Ended, the server says what it has against it, and the connection can be
+            # used for something else.
+            try:
+                LibpqWriter.finish(self, error)
+            except psycopg.Error as reason:
+                if reason.diag.message_primary:
+                    raise
             raise
 
 

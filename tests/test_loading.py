@@ -359,8 +359,8 @@ def test_a_load_whose_connection_is_ended_says_so_and_leaves_no_row(dsn: str, bi
         assert query(dsn, "select pg_terminate_backend(pid) from unnest(%s::int[]) as pid", backends(dsn)) == [(True,)]
         output, error = process.communicate(timeout=30)
     assert process.returncode == 1
-    # What comes behind is the server's own reason, or where that is lost on the way what the client found.
-    lost = "the connection to the warehouse was lost: [^\n]+"
+    # The server's own reason may be lost on the way, as it comes amid what is sent to it.
+    lost = "the connection to the warehouse was lost: [^\n]*(administrator command|server closed the connection[^\n]*)"
     assert re.fullmatch(f"clickmart: {big}: {lost}\n", error)
     assert re.fullmatch(f"{big}  failed: {lost}\n", output)
     assert_gone_and_loaded_whole_the_next_time(dsn, big)
@@ -776,7 +776,8 @@ def test_of_loads_at_once_that_outgrow_the_partitions_each_has_one(dsn: str, tmp
     with ThreadPoolExecutor(len(files)) as threads:
         reports = list(threads.map(one, files))
     assert [report.status for report in reports] == ["loaded"] * len(files)
-    assert [name for name, *_ in partitions(dsn)][:2] == ["events_1", "events_11"]
+    # Whether the next is open already depends on whether one of the last loads found a moment for it.
+    assert [name for name, *_ in partitions(dsn)] in (["events_1", "events_11"], ["events_1", "events_11", "events_21"])
     assert counts(dsn) == (1200, 0, 12)
 
 
