@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 
-from .columns import COLUMNS
+from .columns import COLUMNS, TYPED
 from .records import Record
 
 #: What a parser of JSON makes of a value, or a text.
@@ -33,6 +33,8 @@ JSON_ROWS: Final = CopyFormat(r"format csv, null 'null', escape '\'", b"")
 #: Rows in PostgreSQL's own binary form, which spares it the parsing.
 BINARY_ROWS: Final = CopyFormat("format binary", b"PGCOPY\n\xff\r\n\0" + bytes(8))
 
+#: Short texts of booleans, which Arrow does not take, to those that it does.
+_BOOLEANS: Final = {"t": "true", "f": "false"}
 _BINARY_END: Final = b"\xff\xff"
 _ENCODER: Final = msgspec.json.Encoder()
 
@@ -108,6 +110,9 @@ class TableBatch:
     def copy_data(self, batch_id: int) -> bytes | None:
         import pyarrow
 
+        for index, kind in TYPED:
+            if kind == "boolean" and not self.distinct(index).isdisjoint(_BOOLEANS):
+                self.replace(index, _BOOLEANS)
         schema = _binary_schema()
         columns = [
             pyarrow.nulls(self._length, kind) if column is None else column

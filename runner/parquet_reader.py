@@ -18,7 +18,7 @@ from .errors import LoadError
 from .records import Record, UnknownFields, has_surrogates
 from .streams import LentFile
 
-#: Some half a megabyte of text.
+#: Some megabyte of text.
 _BATCH_ROWS: Final = 2048
 #: Bytes of a column that are held at a time, where it would be all of a row group.
 _COLUMN_BUFFER: Final = 2**18

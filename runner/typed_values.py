@@ -26,8 +26,6 @@ _PLAIN: Final = {
 }
 #: A whole number written as pandas does in a column with gaps, with the blanks that PostgreSQL passes over.
 _WHOLE: Final = re.compile(r"[ \t\n\v\f\r]*([+-]?[0-9]+)\.0+[ \t\n\v\f\r]*")
-#: Short texts of booleans to those that Arrow takes, too.
-_BOOLEANS: Final[dict[Value, str]] = {"t": "true", "f": "false"}
 #: Below it a number that a JSON parser made is the one that was written, but for zero, to which a tiny one comes too.
 _SURE_END: Final = 2.0**63
 _INT4_END: Final = 2.0**31
@@ -83,7 +81,7 @@ class _TypedColumn:
             return match[1]
         if self._kind == "int4" and isinstance(value, float) and value.is_integer() and abs(value) < _INT4_END:
             return int(value)
-        return _BOOLEANS.get(value, value) if self._kind == "boolean" else value
+        return value
 
     def _is_plain(self, value: Value) -> bool:
         if isinstance(value, str):
