@@ -16,10 +16,11 @@ from .errors import ClickmartError, ProjectError, WarehouseError
 from .ledger import Ledger, read_ledger
 from .plan import Plan, make_plan
 from .project import Migration, Project
-from .settings import FILE_NAME, PATTERNS, place_of
+from .settings import FILE_NAME, PATTERNS
 from .sql_errors import sql_error
 from .statements import Statement, split_statements
 from .tables import counted
+from .toml_file import read_toml
 from .warehouse import Connection, Warehouse, reset_session
 
 logger = logging.getLogger(__name__)
@@ -178,11 +179,8 @@ def check_settings(connection: Connection, project: Project) -> None:
 
 
 def _place_of_setting(project: Project, name: str) -> str:
-    try:
-        text = (project.folder / FILE_NAME).read_text(encoding="utf-8-sig")
-    except OSError:
-        return FILE_NAME
-    return place_of(text, "settings", name)
+    file = read_toml(project.folder / FILE_NAME, FILE_NAME)
+    return file.place_of("settings", name) if file else FILE_NAME
 
 
 def _refuse_drift(planned: Plan) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Final
 
 from .errors import ProjectError
+from .toml_file import read_toml
 
 FILE_NAME: Final = "clickmart.toml"
 MAX_TOP_PAGES: Final = 1_000_000
@@ -53,34 +53,20 @@ def read_settings(path: Path) -> Settings:
     """The settings of the file; the defaults where there is no such file.
 
     Raises ProjectError, with the file and its line, for an unknown name or a value of the wrong type. Whether
-    PostgreSQL takes a pattern or an interval is asked of the server later: `place_of` finds the line for that.
+    PostgreSQL takes a pattern or an interval is asked of the server later.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
+    file = read_toml(path, FILE_NAME)
+    if file is None:
         return Settings()
-    except UnicodeDecodeError as error:
-        raise ProjectError(f"{FILE_NAME}: not UTF-8 text ({error.reason} at byte {error.start})") from None
-    except OSError as error:
-        raise ProjectError(f"{FILE_NAME}: can't be read: {error.strerror}") from None
-    try:
-        document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        message, _, place = str(error).removesuffix(")").rpartition(" (at ")
-        line = place.removeprefix("line ").replace(", column ", ":")
-        if place == "end of document":
-            line = str(text.count("\n") + 1)
-        raise ProjectError(f"{FILE_NAME}:{line}: {message}") from None
-
-    for name in document:
+    for name in file.document:
         if name != "settings":
-            raise ProjectError(f"{place_of(text, name)}: unknown name {name!r}; the file has [settings] only")
-    table = document.get("settings", {})
+            raise ProjectError(f"{file.place_of(name)}: unknown name {name!r}; the file has [settings] only")
+    table = file.document.get("settings", {})
     if not isinstance(table, Mapping):
-        raise ProjectError(f"{place_of(text, 'settings')}: settings is no table; write [settings]")
+        raise ProjectError(f"{file.place_of('settings')}: settings is no table; write [settings]")
     known: dict[str, type] = {field.name: type(field.default) for field in fields(Settings)}
     for name, value in table.items():
-        where = place_of(text, "settings", name)
+        where = file.place_of("settings", name)
         if name not in known:
             raise ProjectError(f"{where}: unknown setting {name!r}; there are {', '.join(known)}")
         if type(value) is not known[name]:
@@ -90,26 +76,9 @@ def read_settings(path: Path) -> Settings:
             raise ProjectError(f"{where}: {name} holds a NUL character")
     settings = Settings(**table)
     if not 1 <= settings.top_pages <= MAX_TOP_PAGES:
-        where = place_of(text, "settings", "top_pages")
+        where = file.place_of("settings", "top_pages")
         raise ProjectError(f"{where}: top_pages must be from 1 to {MAX_TOP_PAGES}, found {settings.top_pages}")
     return settings
-
-
-def place_of(text: str, *keys: str) -> str:
-    """The file and the line, from 1, on which its text sets the value that the keys lead to."""
-    lines = text.split("\n")
-    start = 1
-    for end in range(1, len(lines) + 1):
-        try:
-            value: Any = tomllib.loads("\n".join(lines[:end]))
-        except tomllib.TOMLDecodeError:
-            continue  # the value that begins at `start` goes on
-        for key in keys:
-            value = value.get(key) if isinstance(value, Mapping) else None
-        if value is not None:
-            break
-        start = end + 1
-    return f"{FILE_NAME}:{start}"
 
 
 def _as_toml(value: object) -> str:

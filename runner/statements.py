@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 _TOKEN: Final = re.compile(
     r"""
@@ -31,29 +31,32 @@ class Statement:
     closed: bool
 
 
+class Token(NamedTuple):
+    """`text[start:end]` of an SQL text; kind is comment, quoted, dollar, word or other."""
+
+    kind: str
+    start: int
+    end: int
+
+
 def split_statements(text: str) -> Iterator[Statement]:
     """The statements of an SQL text, in order, without their semicolons; comments alone make no statement.
 
     A semicolon within quotes, a dollar-quoted body, a comment, brackets or a body of `begin atomic` ends nothing.
     """
-    position = start = end = brackets = blocks = 0
+    start = end = brackets = blocks = 0
     words: list[str] = []
     previous = ""
-    while match := _TOKEN.search(text, position):
-        position = match.end()
-        kind, piece = match.lastgroup, match[0].lower()
-        if kind == "comment":
-            position = _end_of_comment(text, position) if piece == "/*" else position
+    for token in tokens(text):
+        if token.kind == "comment":
             continue
+        piece = text[token.start : token.end].lower()
         if piece == ";" and not brackets and not blocks:
             if words:
                 yield Statement(start, text[start:end], tuple(words), closed=True)
             words, previous = [], ""
             continue
-        if kind == "dollar":
-            body_end = text.find(match[0], position)
-            position = body_end + len(match[0]) if body_end >= 0 else len(text)
-        elif piece == "(":
+        if piece == "(":
             brackets += 1
         elif piece == ")":
             brackets = max(0, brackets - 1)
@@ -62,12 +65,25 @@ def split_statements(text: str) -> Iterator[Statement]:
         elif blocks and piece == "end":
             blocks -= 1
         if not words:
-            start = match.start()
+            start = token.start
         if len(words) < 2:
             words.append(piece)
-        previous, end = piece, position
+        previous, end = piece, token.end
     if words:
         yield Statement(start, text[start:end], tuple(words), closed=False)
+
+
+def tokens(text: str) -> Iterator[Token]:
+    """The words, marks, quoted texts and comments of an SQL text, in order."""
+    position = 0
+    while match := _TOKEN.search(text, position):
+        position = match.end()
+        if match[0] == "/*":
+            position = _end_of_comment(text, position)
+        elif match.lastgroup == "dollar":
+            body_end = text.find(match[0], position)
+            position = body_end + len(match[0]) if body_end >= 0 else len(text)
+        yield Token(match.lastgroup or "", match.start(), position)
 
 
 def _end_of_comment(text: str, position: int) -> int:
