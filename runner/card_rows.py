@@ -17,7 +17,7 @@ from .warehouse import Connection
 
 @dataclass(frozen=True, slots=True)
 class CardRows:
-    """What a card's query gives: values as psycopg reads them, at most `limit` rows; `more` says that there are more."""
+    """What a card's query gives, values as psycopg reads them: at most `limit` rows, and whether there are more."""
 
     columns: tuple[str, ...]
     rows: tuple[tuple[object, ...], ...]
@@ -42,7 +42,6 @@ def read_card(
     columns = tuple(column.name for column in cursor.description or ())
     for name in (*card.named_columns, *card.columns):
         if name not in columns:
-            raise ProjectError(
-                f"{card.path}: dashboard.toml names a column {name!r} of this card; the query gives {', '.join(columns)}"
-            )
+            found = ", ".join(columns)
+            raise ProjectError(f"{card.path}: gives no column {name!r}, which dashboard.toml names; there are {found}")
     return CardRows(columns, tuple(rows[:limit]), len(rows) > limit)
