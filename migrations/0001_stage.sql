@@ -206,13 +206,3 @@ create index page_views_deliveries on stage.page_views (viewed_at, hashtextexten
 where event_id is not null;
 create index page_views_steps on stage.page_views (user_hash, viewed_at) where step is not null;
 create index page_views_confirmations on stage.page_views (user_hash, viewed_at) where step = 'confirmation';
-
-create table stage.user_sources (
-    source_hash bigint not null,
-    user_id text collate "C" not null,
-    referer_url text collate "C" not null,
-    utm_campaign text collate "C" not null,
-    count_views bigint not null
-);
-
-create index user_sources_hash on stage.user_sources (source_hash);

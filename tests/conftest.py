@@ -191,8 +191,8 @@ class Shop:
     def reset(self) -> None:
         """Empties the warehouse, as if nothing had been loaded."""
         self.connection.execute(
-            "truncate stage.loads, stage.events, stage.events_rejected, stage.page_views, stage.user_sources, "
-            "cdm.purchases, cdm.events_hours, cdm.products_hours, cdm.page_totals, cdm.source_totals"
+            "truncate stage.loads, stage.events, stage.events_rejected, stage.page_views, "
+            "cdm.purchases, cdm.user_days, cdm.events_hours, cdm.products_hours, cdm.page_totals, cdm.source_totals"
         )
 
 
@@ -215,6 +215,7 @@ def read_marts(connection: Connection) -> Marts:
             purchases=sorted(
                 rows("select user_id, confirmed_at, count_products, referer_url, utm_campaign from cdm.purchases")
             ),
+            user_days=rows("select * from cdm.user_days order by day, user_id, referer_url, utm_campaign"),
         )
 
 

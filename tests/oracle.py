@@ -7,7 +7,7 @@ the specification's own words, each above the code that says the same.
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
 Event = Mapping[str, str | None]
 
@@ -60,6 +60,7 @@ class Marts:
     top_pages: list[tuple[int, str, int]]  # rank, page_url, purchases; by rank
     sources: list[tuple[str, str, int, int, float]]  # referer, campaign, users, purchases, share; by the texts' bytes
     purchases: list[tuple[str, datetime, int, str, str]]  # user, instant, products, referer, campaign; sorted
+    user_days: list[tuple[object, ...]]  # day, user, referer, campaign, views, views of each step; by day and bytes
 
 
 def marts(events: Sequence[Event], settings: Settings = DEFAULTS) -> Marts:
@@ -72,6 +73,7 @@ def marts(events: Sequence[Event], settings: Settings = DEFAULTS) -> Marts:
         top_pages=top_pages(bought, settings),
         sources=sources(views, bought),
         purchases=sorted((p.user, p.confirmation.at, len(p.products), *source(p.confirmation)) for p in bought),
+        user_days=user_days(views),
     )
 
 
@@ -327,6 +329,19 @@ def sources(views: Sequence[PageView], bought: Sequence[Purchase]) -> list[tuple
         count_purchases = sum(source(purchase.confirmation) == pair for purchase in bought)
         rows.append((*pair, len(users[pair]), count_purchases, len(users[pair]) / total))
     return rows
+
+
+def user_days(views: Sequence[PageView]) -> list[tuple[object, ...]]:
+    """How many views of a user carry a source on a day in UTC: all, and those of each step."""
+    counts: dict[tuple[date, str, str, str], list[int]] = {}
+    for view in views:
+        if view.user is not None:
+            row = counts.setdefault((view.at.date(), view.user, *source(view)), [0, 0, 0, 0, 0])
+            row[0] += 1
+            if view.step != "none":
+                row[STEPS.index(view.step)] += 1
+    keys = sorted(counts, key=lambda key: (key[0], *(text.encode() for text in key[1:])))
+    return [(*key, *counts[key]) for key in keys]
 
 
 # Events as a table of text, for tests

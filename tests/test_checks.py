@@ -51,6 +51,11 @@ TAMPERING = {
         "insert into cdm.source_totals (referer_url, utm_campaign, count_users, count_purchases) "
         "values ('x', 'y', 1, 0)",
     ],
+    "user_days": [
+        "update cdm.user_days set count_cart_views = count_cart_views + 1",
+        "delete from cdm.user_days where utm_campaign = 'spring'",
+        "insert into cdm.user_days select * from cdm.user_days limit 1",
+    ],
 }
 
 

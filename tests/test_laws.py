@@ -55,7 +55,8 @@ def loaded(files: Sequence[Sequence[Event]]) -> list[Event]:
 
 def whole(shop: Shop) -> list[list[tuple[object, ...]]]:
     """Every column of every mart, in order."""
-    return [shop.query(f"select * from cdm.{name} order by id") for name in MARTS]
+    days = shop.query("select * from cdm.user_days order by day, user_id, referer_url, utm_campaign")
+    return [*(shop.query(f"select * from cdm.{name} order by id") for name in MARTS), days]
 
 
 @given(data=st.data())
@@ -539,7 +540,7 @@ SECOND = [
     for user in (row["user_domain_id"], f"{row['user_domain_id']} again")
 ]
 WRITTEN = [
-    "stage.user_sources",
+    "cdm.user_days",
     "cdm.purchases",
     "cdm.events_hours",
     "cdm.products_hours",
@@ -614,7 +615,7 @@ def test_an_apply_that_runs_out_of_time_leaves_the_marts_as_they_were(refreshed_
 
 @pytest.mark.parametrize(
     "function",
-    ["stage.refresh_user_sources", "cdm.refresh_purchases", "cdm.refresh_events_hours", "cdm.refresh_page_totals"],
+    ["cdm.refresh_user_days", "cdm.refresh_purchases", "cdm.refresh_events_hours", "cdm.refresh_page_totals"],
 )
 @pytest.mark.parametrize("full", [False, True], ids=["new events", "full"])
 def test_an_apply_that_fails_leaves_the_marts_and_the_project_as_they_were(

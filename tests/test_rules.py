@@ -11,7 +11,7 @@ import string
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from functools import cache
 from typing import Protocol
 
@@ -491,7 +491,29 @@ def test_a_view_without_a_user_counts_in_events_hours_and_nowhere_else(marts_of)
         top_pages=[],
         sources=[],
         purchases=[],
+        user_days=[],
     )
+
+
+def test_a_users_views_are_counted_by_day_and_source_and_by_step(marts_of):
+    """The day is that in UTC; an instant with an offset counts in the day that it is there."""
+    found = marts_of("""
+        user | at                        | page          | referer | campaign
+        u1   | 23:59                     | /product_a    | g       | c1
+        u1   | 2022-10-01 01:00:00+02:00 | /home         | g       | c1
+        u1   | 2022-10-01 00:00:00       | /cart         | g       | c1
+        u1   | 10:00                     | /payment      | g       |
+        u1   | 10:01                     | /confirmation | g       |
+        u2   | 10:01                     | /product_b    | (direct) | (none)
+        u2   | 10:02                     | /product_b    |         |
+             | 10:03                     | /product_b    |         |""")
+    september, october = date(2022, 9, 30), date(2022, 10, 1)
+    assert found.user_days == [
+        (september, "u1", "g", "(none)", 2, 0, 0, 1, 1),
+        (september, "u1", "g", "c1", 2, 1, 0, 0, 0),
+        (september, "u2", "(direct)", "(none)", 2, 2, 0, 0, 0),
+        (october, "u1", "g", "c1", 1, 0, 1, 0, 0),
+    ]
 
 
 def test_a_view_without_a_user_does_not_end_the_path_of_another(bought):
@@ -1302,7 +1324,7 @@ def test_sources_differ_by_case_and_are_sorted_by_bytes(marts_of):
 
 
 def test_no_events_make_empty_marts(marts_of):
-    assert marts_of([]) == Marts([], [], [], [], [])
+    assert marts_of([]) == Marts([], [], [], [], [], [])
 
 
 # What only a database has

@@ -1,18 +1,38 @@
+{% from "macros.jinja" import user_source_hash -%}
 -- cdm.source_totals: one row per source, a pair of referer and campaign that a user's page view carries.
--- Reads pg_temp.changed_user_sources and pg_temp.changed_purchases, or stage.user_sources and cdm.purchases for a
--- rebuild. Writes cdm.source_totals.
+-- Reads pg_temp.changed_user_days and pg_temp.changed_purchases with cdm.user_days as it now stands, or cdm.user_days
+-- and cdm.purchases for a rebuild. Writes cdm.source_totals.
 
 create or replace function cdm.refresh_source_totals(rebuild boolean) returns void
 language plpgsql as $$
 begin
-    with counts as (
-        select referer_url, utm_campaign, sign as count_users, 0 as count_purchases
-        from pg_temp.changed_user_sources
-        where not rebuild and sign != 0
+    with changed_users as (
+        select
+            changes.*,
+            exists (
+                select
+                from cdm.user_days as days
+                where
+                    {{ user_source_hash("days") }} = {{ user_source_hash("changes") }}
+                    and days.user_id = changes.user_id
+                    and days.referer_url = changes.referer_url
+                    and days.utm_campaign = changes.utm_campaign
+                offset 0
+            ) as is_source
+        from (
+            select distinct user_id, referer_url, utm_campaign, is_known_source
+            from pg_temp.changed_user_days
+            where not rebuild
+        ) as changes
+    ),
+    counts as (
+        -- A user counts once for a source, on however many days.
+        select referer_url, utm_campaign, is_source::int - is_known_source::int as count_users, 0 as count_purchases
+        from changed_users
+        where is_source != is_known_source
         union all
         select referer_url, utm_campaign, 1 as count_users, 0 as count_purchases
-        from stage.user_sources
-        where rebuild
+        from (select distinct user_id, referer_url, utm_campaign from cdm.user_days where rebuild) as users
         union all
         select referer_url, utm_campaign, 0 as count_users, sign as count_purchases
         from pg_temp.changed_purchases

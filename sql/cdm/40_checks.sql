@@ -84,6 +84,46 @@ where marts.count_purchases is distinct from expected.count_purchases;
 
 comment on view checks.page_totals is 'Every page''s purchases are those with a product added from it.';
 
+create or replace view checks.user_days as
+with expected as (
+    select
+        viewed_at::date as day,
+        user_id,
+        coalesce(referer_url, '(direct)') as referer_url,
+        coalesce(utm_campaign, '(none)') as utm_campaign,
+        count(*) as count_views,
+        count(*) filter (where step = 'product') as count_product_views,
+        count(*) filter (where step = 'cart') as count_cart_views,
+        count(*) filter (where step = 'payment') as count_payment_views,
+        count(*) filter (where step = 'confirmation') as count_confirmation_views
+    from stage.page_views
+    where user_id is not null
+    group by 1, 2, 3, 4
+)
+(
+    select
+        'missing' as problem,
+        missing.*
+    from (
+        select * from expected
+        except all
+        select * from cdm.user_days
+    ) as missing
+)
+union all
+(
+    select
+        'not in the page views' as problem,
+        surplus.*
+    from (
+        select * from cdm.user_days
+        except all
+        select * from expected
+    ) as surplus
+);
+
+comment on view checks.user_days is 'Every user''s views by day and source are those of the page views.';
+
 create or replace view checks.sources as
 with users as (
     select

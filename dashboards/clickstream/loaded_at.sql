@@ -1,0 +1,3 @@
+-- When the last load ended.
+select loaded_at
+from cdm.freshness

@@ -1,0 +1,3 @@
+-- The last hour with a page view in the marts.
+select newest_hour
+from cdm.freshness

@@ -1,0 +1,143 @@
+{% from "macros.jinja" import user_source_hash -%}
+-- cdm.user_days: one row per user, day and source (referer and campaign) that the user's page views of that day carry.
+-- Reads pg_temp.changed_views, or stage.page_views for a rebuild. Writes cdm.user_days, and to
+-- pg_temp.changed_user_days what is added to it, with whether the user had come by the source before, on whatever day.
+
+{% macro counted_views(views, number) -%}
+select
+    viewed_at::date as day,
+    user_id,
+    coalesce(referer_url, '(direct)') as referer_url,
+    coalesce(utm_campaign, '(none)') as utm_campaign,
+    {{ number }}::bigint as count_views,
+    coalesce({{ number }} filter (where step = 'product'), 0)::bigint as count_product_views,
+    coalesce({{ number }} filter (where step = 'cart'), 0)::bigint as count_cart_views,
+    coalesce({{ number }} filter (where step = 'payment'), 0)::bigint as count_payment_views,
+    coalesce({{ number }} filter (where step = 'confirmation'), 0)::bigint as count_confirmation_views
+from {{ views }}
+where user_id is not null
+group by 1, 2, 3, 4
+{%- endmacro -%}
+create or replace function cdm.refresh_user_days(rebuild boolean) returns void
+language plpgsql as $$
+begin
+    create temporary table changed_user_days on commit drop as
+    select user_days.*, false as is_known_source
+    from cdm.user_days
+    with no data;
+
+    if rebuild then
+        insert into pg_temp.changed_user_days
+        select
+            day,
+            user_id,
+            referer_url,
+            utm_campaign,
+            sum(count_views),
+            sum(count_product_views),
+            sum(count_cart_views),
+            sum(count_payment_views),
+            sum(count_confirmation_views),
+            null as is_known_source
+        from (
+            {{ counted_views("stage.page_views", "count(*)") | indent(12) }}
+            union all
+            -- What stands is taken back, so that only what differs is written.
+            select
+                day,
+                user_id,
+                referer_url,
+                utm_campaign,
+                -count_views,
+                -count_product_views,
+                -count_cart_views,
+                -count_payment_views,
+                -count_confirmation_views
+            from cdm.user_days
+        ) as counts
+        group by day, user_id, referer_url, utm_campaign
+        having (
+            sum(count_views),
+            sum(count_product_views),
+            sum(count_cart_views),
+            sum(count_payment_views),
+            sum(count_confirmation_views)
+        ) != (0, 0, 0, 0, 0);
+    else
+        insert into pg_temp.changed_user_days
+        select
+            changes.*,
+            exists (
+                select
+                from cdm.user_days as days
+                where
+                    {{ user_source_hash("days") }} = {{ user_source_hash("changes") }}
+                    and days.user_id = changes.user_id
+                    and days.referer_url = changes.referer_url
+                    and days.utm_campaign = changes.utm_campaign
+                offset 0
+            ) as is_known_source
+        from (
+            {{ counted_views("pg_temp.changed_views", "sum(sign)") | indent(12) }}
+        ) as changes;
+    end if;
+
+    analyze pg_temp.changed_user_days (is_known_source);
+
+    merge into cdm.user_days as days
+    using pg_temp.changed_user_days as changes
+        on {{ user_source_hash("changes") }} = {{ user_source_hash("days") }}
+        and changes.day = days.day
+        and changes.user_id = days.user_id
+        and changes.referer_url = days.referer_url
+        and changes.utm_campaign = days.utm_campaign
+    when matched and days.count_views + changes.count_views = 0 then
+        delete
+    when matched then
+        update set
+            count_views = days.count_views + changes.count_views,
+            count_product_views = days.count_product_views + changes.count_product_views,
+            count_cart_views = days.count_cart_views + changes.count_cart_views,
+            count_payment_views = days.count_payment_views + changes.count_payment_views,
+            count_confirmation_views = days.count_confirmation_views + changes.count_confirmation_views
+    when not matched then
+        insert (
+            day,
+            user_id,
+            referer_url,
+            utm_campaign,
+            count_views,
+            count_product_views,
+            count_cart_views,
+            count_payment_views,
+            count_confirmation_views
+        )
+        values (
+            changes.day,
+            changes.user_id,
+            changes.referer_url,
+            changes.utm_campaign,
+            changes.count_views,
+            changes.count_product_views,
+            changes.count_cart_views,
+            changes.count_payment_views,
+            changes.count_confirmation_views
+        );
+end
+$$;
+
+comment on table cdm.user_days is
+'One row per user, day and source: how many page views of the user carry that source on that day.';
+comment on column cdm.user_days.day is 'The day in UTC.';
+comment on column cdm.user_days.user_id is 'The user, as in stage.page_views.';
+comment on column cdm.user_days.referer_url is 'referer_url; (direct) where it is missing.';
+comment on column cdm.user_days.utm_campaign is 'utm_campaign; (none) where it is missing.';
+comment on column cdm.user_days.count_views is 'Number of page views, of steps and of any other page.';
+comment on column cdm.user_days.count_product_views is 'Number of views of a product.';
+comment on column cdm.user_days.count_cart_views is 'Number of views of a cart.';
+comment on column cdm.user_days.count_payment_views is 'Number of views of a payment.';
+comment on column cdm.user_days.count_confirmation_views is 'Number of views of a confirmation, of a purchase or not.';
+comment on function cdm.refresh_user_days(boolean) is
+'Brings cdm.user_days up to date with the changed page views, or with all; leaves what changed in pg_temp.';
+
+select cdm.request_rebuild('page_views');
