@@ -20,7 +20,7 @@ group by 1, 2, 3, 4
 {%- endmacro -%}
 create or replace function cdm.refresh_user_days(rebuild boolean) returns void
 language plpgsql
--- A rebuild has some 300 bytes for each user and day to keep at hand; sorting all page views instead takes twice the time.
+-- A rebuild keeps some 300 bytes for each user and day at hand; to sort all page views instead takes twice the time.
 set hash_mem_multiplier = 4 as $$
 begin
     create temporary table changed_user_days on commit drop as
