@@ -35,8 +35,7 @@ _CLAUSE: Final = re.compile(
     r"--[ \t]*\[\[(?P<commented>[^\n]*?\{\{[^\n]*?)\]\][ \t]*$|\[\[(?P<bare>(?:(?!\]\]).)*?\{\{.*?\}\}.*?)\]\]",
     re.MULTILINE | re.DOTALL,
 )
-_COMMENTED_CLAUSE: Final = re.compile(r"^([ \t]*)--[ \t]*(\[\[[^\n]*\{\{[^\n]*\}\}[^\n]*\]\])[ \t]*$", re.MULTILINE)
-_OWN_LINE_CLAUSE: Final = re.compile(r"^([ \t]*)(\[\[[^\n]*\{\{[^\n]*\}\}[^\n]*\]\])[ \t]*$", re.MULTILINE)
+_LAST_IN_LINE: Final = re.compile(r"(\[\[[^\n\[]*\{\{[^\n]*\]\])[ \t]*$", re.MULTILINE)
 
 
 class Place(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -193,12 +192,13 @@ def _live_variables(text: str) -> Iterator[re.Match[str]]:
 
 def metabase_sql(card_sql: str) -> str:
     """A card's SQL as Metabase has it: the clauses of filters without their dashes."""
-    return _COMMENTED_CLAUSE.sub(r"\1\2", card_sql)
+    return _CLAUSE.sub(lambda found: f"[[{found['commented'] or found['bare']}]]", card_sql)
 
 
 def file_sql(native_sql: str) -> str:
-    """The SQL of a file from that of Metabase, so that psql runs it: the reverse of metabase_sql."""
-    return _OWN_LINE_CLAUSE.sub(r"\1-- \2", native_sql)
+    """The SQL of a file from that of Metabase, so that psql runs it: the reverse of metabase_sql for clauses that end
+    their line. Others stay as they are."""
+    return _LAST_IN_LINE.sub(r"-- \1", native_sql)
 
 
 def filter_values(dashboards: tuple[Dashboard, ...], given: Mapping[str, str]) -> dict[str, str]:
@@ -291,9 +291,9 @@ def _read_card(folder: Path, file: TomlFile, name: str, said: _CardFile, filters
     variables: dict[str, None] = {}
     with_clauses = _CLAUSE.sub(lambda found: found["commented"] or found["bare"], text)
     quoted = [token for token in tokens(with_clauses) if token.kind in ("quoted", "dollar")]
-    for found in _VARIABLE.finditer(with_clauses):
-        where = Position.of(path, with_clauses, found.start())
-        if any(token.start < found.start() < token.end for token in quoted):
+    for found, within in zip(_VARIABLE.finditer(text), _VARIABLE.finditer(with_clauses), strict=True):
+        where = Position.of(path, text, found.start())
+        if any(token.start < within.start() < token.end for token in quoted):
             raise ProjectError(f"{where}: {found[0]} stands in quotes; it is put in with quotes of its own")
         if found[1] not in filters:
             raise ProjectError(f"{where}: no filter {found[1]!r}; {file.name} has {', '.join(filters) or 'none'}")

@@ -5,7 +5,7 @@ select
     count_users,
     count_purchases,
     share_users,
-    count_purchases / nullif(sum(count_purchases) over (), 0) as share_purchases
+    count_purchases / nullif(sum(count_purchases) over (), 0)::float8 as share_purchases
 from cdm.sources
 where
     true
