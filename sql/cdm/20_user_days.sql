@@ -3,46 +3,44 @@
 -- Reads pg_temp.changed_views, or stage.page_views for a rebuild. Writes cdm.user_days, and to
 -- pg_temp.changed_user_days what is added to it, with whether the user had come by the source before, on whatever day.
 
-{% macro counted_views(views, number) -%}
+{% macro views_by_day(views, sign) -%}
 select
     viewed_at::date as day,
     user_id,
     coalesce(referer_url, '(direct)') as referer_url,
     coalesce(utm_campaign, '(none)') as utm_campaign,
-    {{ number }}::bigint as count_views,
-    coalesce({{ number }} filter (where step = 'product'), 0)::bigint as count_product_views,
-    coalesce({{ number }} filter (where step = 'cart'), 0)::bigint as count_cart_views,
-    coalesce({{ number }} filter (where step = 'payment'), 0)::bigint as count_payment_views,
-    coalesce({{ number }} filter (where step = 'confirmation'), 0)::bigint as count_confirmation_views
+    {{ sign }} as count_views,
+    case when step = 'product' then {{ sign }} else 0 end as count_product_views,
+    case when step = 'cart' then {{ sign }} else 0 end as count_cart_views,
+    case when step = 'payment' then {{ sign }} else 0 end as count_payment_views,
+    case when step = 'confirmation' then {{ sign }} else 0 end as count_confirmation_views
 from {{ views }}
 where user_id is not null
-group by 1, 2, 3, 4
 {%- endmacro -%}
+{% set sums -%}
+day,
+user_id,
+referer_url,
+utm_campaign,
+sum(count_views)::bigint as count_views,
+sum(count_product_views)::bigint as count_product_views,
+sum(count_cart_views)::bigint as count_cart_views,
+sum(count_payment_views)::bigint as count_payment_views,
+sum(count_confirmation_views)::bigint as count_confirmation_views
+{%- endset -%}
 create or replace function cdm.refresh_user_days(rebuild boolean) returns void
 language plpgsql
 -- A rebuild keeps some 300 bytes for each user and day at hand; to sort all page views instead takes twice the time.
 set hash_mem_multiplier = 4 as $$
 begin
-    create temporary table changed_user_days on commit drop as
-    select user_days.*, false as is_known_source
-    from cdm.user_days
-    with no data;
-
+    -- Several processes may compute what a new table is made of, but not what is inserted into one.
     if rebuild then
-        insert into pg_temp.changed_user_days
+        create temporary table changed_user_days on commit drop as
         select
-            day,
-            user_id,
-            referer_url,
-            utm_campaign,
-            sum(count_views),
-            sum(count_product_views),
-            sum(count_cart_views),
-            sum(count_payment_views),
-            sum(count_confirmation_views),
-            null as is_known_source
+            {{ sums | indent(12) }},
+            null::boolean as is_known_source
         from (
-            {{ counted_views("stage.page_views", "count(*)") | indent(12) }}
+            {{ views_by_day("stage.page_views", 1) | indent(12) }}
             union all
             -- What stands is taken back, so that only what differs is written.
             select
@@ -56,7 +54,7 @@ begin
                 -count_payment_views,
                 -count_confirmation_views
             from cdm.user_days
-        ) as counts
+        ) as signed_views
         group by day, user_id, referer_url, utm_campaign
         having (
             sum(count_views),
@@ -66,7 +64,7 @@ begin
             sum(count_confirmation_views)
         ) != (0, 0, 0, 0, 0);
     else
-        insert into pg_temp.changed_user_days
+        create temporary table changed_user_days on commit drop as
         select
             changes.*,
             exists (
@@ -80,7 +78,12 @@ begin
                 offset 0
             ) as is_known_source
         from (
-            {{ counted_views("pg_temp.changed_views", "sum(sign)") | indent(12) }}
+            select
+                {{ sums | indent(16) }}
+            from (
+                {{ views_by_day("pg_temp.changed_views", "sign") | indent(16) }}
+            ) as signed_views
+            group by day, user_id, referer_url, utm_campaign
         ) as changes;
     end if;
 
