@@ -5,6 +5,10 @@
 
 comment on table stage.user_sources is 'One row per user and source: how many page views of the user carry it.';
 comment on column stage.user_sources.source_hash is 'hashtextextended of user, referer and campaign, for the index.';
+comment on column stage.user_sources.user_id is 'The user, as in stage.page_views. Personal data.';
+comment on column stage.user_sources.referer_url is 'referer_url; (direct) where it is missing.';
+comment on column stage.user_sources.utm_campaign is 'utm_campaign; (none) where it is missing.';
+comment on column stage.user_sources.count_views is 'Number of page views of the user that carry the source.';
 
 {% macro user_sources_of(views, count) -%}
 select
