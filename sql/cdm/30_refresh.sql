@@ -70,6 +70,8 @@ begin
         update stage.loads set refreshed_at = clock_timestamp() where id = any (new_loads);
         update cdm.rebuild set page_views = false, purchases = false where page_views or purchases;
     end if;
+    -- Last, since the apply of another database that makes the same roles waits for this transaction to end.
+    perform cdm.grant_rights();
     return next;
 end
 $$;
