@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import psycopg
 import pytest
 from clickmart import cli
+from conftest import Server
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("bench/*.md")])
+BUILD = runpy.run_path(str(ROOT / "docs" / "build.py"))
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
@@ -55,6 +59,13 @@ def test_the_readme_shows_what_an_error_looks_like(demo_folder: Path) -> None:
 @pytest.mark.parametrize("command", sorted(cli.main.commands))
 def test_the_readme_names_each_command(command: str) -> None:
     assert re.search(rf"clickmart {command}\b|`{command}\b|make {command}\b", README)
+
+
+def test_the_page_of_the_schema_is_what_make_docs_prints(server: Server) -> None:
+    """On every server: the page says nothing that one version of PostgreSQL words otherwise."""
+    with server.database() as dsn, psycopg.connect(dsn) as connection:
+        page = BUILD["schema_page"](connection)
+    assert (ROOT / "docs" / "schema.md").read_text(encoding="utf-8") == page
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())

@@ -3,7 +3,7 @@
 -- Each refresh ends with it, since what a migration or a file has just made needs its grants too, and since a role may
 -- have been made by somebody else meanwhile.
 -- Roles belong to the whole server, not to a database: another database's apply may make them at the same time, and
--- whoever applies may have no right to make any. Neither is an error: what can't be granted is left to the owner.
+-- whoever applies may have no right to. Neither is an error: what can't be granted is left to the owner.
 
 create or replace function cdm.grant_rights() returns void
 language plpgsql as $$
