@@ -17,7 +17,7 @@ SCHEMAS = ("cdm", "stage", "checks", "clickmart")
 SCHEMA_HEAD = """# The schema
 
 Printed by `make docs` from the comments in the database, which `\\d+` and `\\df+` of psql show too. The partitions of
-`stage.events`, and the tables that they are once detached, have the columns of `stage.events` and no comments of their own;
+`stage.events`, and the tables that they are once detached, are as `stage.events` is and have no comments of their own;
 sequences behind an `id` are left out.
 """
 
