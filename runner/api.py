@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 from .embedded import EmbeddedServer
 from .errors import LoadError, ProjectError, UsageError, WarehouseError
 from .project import Project, checksum, init_project, read_project
+from .tables import Block, Cell, line, plain
 from .warehouse import EMBEDDED_FOLDER, find_warehouse, libpq_environment
 
 # What one command alone needs is imported when it runs, so that none waits for the others' imports.
@@ -56,11 +57,18 @@ class DemoReport:
         }
 
     def __str__(self) -> str:
-        loaded = f"sample: {self.load.rows_loaded:,} events, {self.load.rows_rejected:,} broken records set aside"
+        return plain(self.blocks())
+
+    def blocks(self) -> Iterator[Block]:
+        loaded = f"{self.load.rows_loaded:,} events, {self.load.rows_rejected:,} broken records set aside"
         if not self.load.rows_loaded:
-            loaded = "sample: loaded already"
-        marts = "\n\n".join(str(mart) for mart in self.marts)
-        return f"{loaded}\n\n{marts}\n\n{self.report.name} shows them as a page; `clickmart psql` asks them anything"
+            loaded = "loaded already"
+        yield line(Cell("sample:", "good"), f" {loaded}")
+        for mart in self.marts:
+            yield line()
+            yield from mart.blocks()
+        yield line()
+        yield line(f"{self.report.name} shows them as a page; `clickmart psql` asks them anything")
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,11 +7,14 @@ import json
 import logging
 import os
 import sys
-from typing import Any, Final, Protocol
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import IO, Any, Final, Protocol, runtime_checkable
 
 import click
 
 from .errors import ClickmartError
+from .tables import Block, without_control
 from .version import __version__
 
 PENDING: Final = 3
@@ -26,6 +29,13 @@ class Report(Protocol):
     def as_dict(self) -> dict[str, Any]: ...
 
 
+@runtime_checkable
+class HasBlocks(Protocol):
+    """What can be laid out for a terminal."""
+
+    def blocks(self) -> Iterable[Block]: ...
+
+
 class Commands(click.Group):
     """Says an error in one message on stderr and ends with its exit code; CLICKMART_DEBUG=1 shows the traceback."""
 
@@ -35,7 +45,7 @@ class Commands(click.Group):
         except ClickmartError as error:
             if os.environ.get("CLICKMART_DEBUG"):
                 raise
-            click.echo(f"clickmart: {error}", err=True)
+            click.echo(without_control(f"clickmart: {error}"), err=True)
             ctx.exit(error.exit_code)
         except KeyboardInterrupt:
             click.echo("clickmart: interrupted; what was not finished is undone", err=True)
@@ -66,12 +76,7 @@ def main(ctx: click.Context, dsn: str | None) -> None:
     PostgreSQL in .clickmart/ of the current folder, started when needed.
     """
     ctx.obj = dsn
-    # Progress is for someone who watches; a pipe or a log gets results alone.
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=logging.INFO if sys.stderr.isatty() else logging.WARNING,
-        format="%(message)s",
-    )
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
     # Its warnings are about a connection that is lost: the error that follows says so.
     logging.getLogger("psycopg").setLevel(logging.ERROR)
     # A terminal that lacks a letter of the data shows its code instead.
@@ -86,7 +91,9 @@ def demo(dsn: str | None, as_json: bool) -> None:
     """From nothing: load the bundled sample, apply, print the marts, write report.html."""
     from . import api
 
-    _print(api.demo(dsn=dsn), as_json)
+    with _progress():
+        report = api.demo(dsn=dsn)
+    _print(report, as_json)
 
 
 @main.command()
@@ -114,12 +121,13 @@ def load(
     """
     from . import api
 
-    report = api.load(*paths, dsn=dsn, max_rejects=max_rejects, jobs=jobs, project=project)
+    with _progress():
+        report = api.load(*paths, dsn=dsn, max_rejects=max_rejects, jobs=jobs, project=project)
     _print(report, as_json)
     for file in report.files:
         if file.status == "failed":
             named = file.problem if file.problem.startswith(file.file) else f"{file.file}: {file.problem}"
-            click.echo(f"clickmart: {named}", err=True)
+            click.echo(without_control(f"clickmart: {named}"), err=True)
     if report.failed:
         click.get_current_context().exit(1)
 
@@ -137,7 +145,9 @@ def apply(dsn: str | None, plan: bool, full: bool, jobs: int | None, project: st
     """Apply pending migrations and changed SQL files, and take new loads into the marts."""
     from . import api
 
-    _print(api.apply(dsn=dsn, project=project, plan=plan, full=full, jobs=jobs), as_json)
+    with _progress():
+        report = api.apply(dsn=dsn, project=project, plan=plan, full=full, jobs=jobs)
+    _print(report, as_json)
 
 
 @main.command()
@@ -207,4 +217,31 @@ def stop() -> None:
 
 
 def _print(report: Report, as_json: bool) -> None:
-    click.echo(json.dumps(report.as_dict(), ensure_ascii=False, indent=2) if as_json else str(report))
+    """The result on stdout: as JSON, else laid out for a terminal or as plain text."""
+    if as_json:
+        click.echo(json.dumps(report.as_dict(), ensure_ascii=False, indent=2))
+    elif isinstance(report, HasBlocks) and _is_terminal(sys.stdout):
+        from . import terminal
+
+        terminal.show(report.blocks())
+    else:
+        click.echo(str(report))
+
+
+@contextmanager
+def _progress() -> Iterator[None]:
+    """Shows on stderr how far the work within is. It is for someone who watches: a pipe or a log gets results alone."""
+    if _is_terminal(sys.stderr):
+        from . import terminal
+
+        with terminal.live_progress():
+            yield
+        return
+    if sys.stderr.isatty():
+        logging.getLogger(__package__).setLevel(logging.INFO)
+    yield
+
+
+def _is_terminal(file: IO[str]) -> bool:
+    """Whether it can move a cursor and knows colours."""
+    return file.isatty() and os.environ.get("TERM", "") not in ("", "dumb", "unknown")

@@ -337,11 +337,15 @@ def test_a_reader_that_goes_away_is_no_traceback() -> None:
     process.stderr.close()
 
 
-def test_progress_shows_on_a_terminal_and_results_go_to_stdout_all_the_same(empty_dsn: str, tmp_path: Path) -> None:
+def test_progress_shows_on_a_dumb_terminal_and_results_go_to_stdout_all_the_same(
+    empty_dsn: str, tmp_path: Path
+) -> None:
     smallest_project(tmp_path)
     terminal, end = pty.openpty()
     command = [sys.executable, "-m", "clickmart", "--dsn", empty_dsn, "apply", "--project", str(tmp_path)]
-    result = subprocess.run(command, stdout=subprocess.PIPE, stderr=end, text=True, timeout=60)
+    # One that can move its cursor shows a line that changes instead: tests/test_terminal.py.
+    environment = os.environ | {"TERM": "dumb"}
+    result = subprocess.run(command, stdout=subprocess.PIPE, stderr=end, env=environment, text=True, timeout=60)
     os.close(end)
     shown = os.read(terminal, 10_000).decode()
     os.close(terminal)
