@@ -19,7 +19,7 @@ thorough: setup
 bench: $(VENV)/installed-bench
 	$(VENV)/bench/bin/python -m bench $(BENCH)
 
-# docs/schema.md, printed from the comments in the database.
+# docs/schema.md, printed from the comments in the database, and docs/cli.md, from --help.
 docs: setup
 	$(BIN)/python docs/build.py
 

@@ -1,4 +1,5 @@
-"""The pages of docs/ that are printed from the program: schema.md from the database's comments. `make docs` runs it."""
+"""The pages of docs/ that are printed from the program: schema.md from the database's comments, cli.md from --help.
+`make docs` runs it."""
 
 from __future__ import annotations
 
@@ -6,8 +7,10 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import clickmart
 import psycopg
+from clickmart.cli import main as command
 from clickmart.embedded import EmbeddedServer
 
 FOLDER = Path(__file__).parent
@@ -20,6 +23,13 @@ Printed by `make docs` from the comments in the database, which `\\d+` and `\\df
 `stage.events`, and the tables that they are once detached, are as `stage.events` is and have no comments of their own;
 sequences behind an `id` are left out.
 """
+
+CLI_HEAD = """# The command
+
+Printed by `make docs` from the help of each command, as `clickmart COMMAND --help` shows it. Only
+`clickmart psql --help` shows psql's own.
+"""
+HELP_WIDTH = 100
 
 SCHEMA_COMMENT = "select obj_description(to_regnamespace(%s), 'pg_namespace')"
 
@@ -96,6 +106,16 @@ def _schema_lines(connection: Connection, schema: str) -> Iterator[str]:
         yield from _table(("object", "meaning"), [(f"`{what}`", text) for what, text in others])
 
 
+def cli_page() -> str:
+    """docs/cli.md."""
+    root = click.Context(command, info_name="clickmart", terminal_width=HELP_WIDTH, **command.context_settings)
+    helps = {"clickmart": command.get_help(root)}
+    for name in command.list_commands(root):
+        with click.Context(command.commands[name], info_name=name, parent=root) as context:
+            helps[f"clickmart {name}"] = context.command.get_help(context)
+    return "\n".join([CLI_HEAD, *(f"## {name}\n\n```\n{text.rstrip()}\n```\n" for name, text in helps.items())])
+
+
 def _table(heads: tuple[str, ...], rows: list[tuple[object, ...]]) -> Iterator[str]:
     for row in (heads, ("---",) * len(heads), *rows):
         yield f"| {' | '.join(str(cell).replace('|', '&#124;') for cell in row)} |"
@@ -103,6 +123,7 @@ def _table(heads: tuple[str, ...], rows: list[tuple[object, ...]]) -> Iterator[s
 
 
 def main() -> None:
+    (FOLDER / "cli.md").write_text(cli_page(), encoding="utf-8")
     with tempfile.TemporaryDirectory(prefix="clickmart-") as folder:
         server = EmbeddedServer(home=Path(folder) / "server")
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import runpy
+import shlex
 import shutil
 import subprocess
 import sys
@@ -66,6 +67,23 @@ def test_the_page_of_the_schema_is_what_make_docs_prints(server: Server) -> None
     with server.database() as dsn, psycopg.connect(dsn) as connection:
         page = BUILD["schema_page"](connection)
     assert (ROOT / "docs" / "schema.md").read_text(encoding="utf-8") == page
+
+
+def test_the_page_of_the_command_is_what_make_docs_prints() -> None:
+    assert (ROOT / "docs" / "cli.md").read_text(encoding="utf-8") == BUILD["cli_page"]()
+
+
+@pytest.mark.parametrize("command", sorted(cli.main.commands))
+def test_the_page_of_the_command_shows_each_command_with_examples_that_parse(command: str) -> None:
+    page = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
+    (text,) = re.findall(rf"## clickmart {command}\n\n```\n(.*?)\n```\n", page, re.DOTALL)
+    examples = re.search(r"\n  Examples?:\n((?:    .+\n?)+)", text)
+    assert examples, text
+    for example in examples[1].strip().splitlines():
+        found = re.search(r"\bclickmart ([^|>)]*)", example)
+        assert found, example
+        name, *arguments = shlex.split(re.sub(r"^--dsn \S+ ", "", found[1]))
+        cli.main.commands[name].make_context(name, arguments)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
