@@ -12,24 +12,30 @@ import logging
 import os
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from typing import IO, Any, Final, Protocol, runtime_checkable
+from contextlib import contextmanager, nullcontext
+from typing import IO, TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 
 import click
-from click.shell_completion import CompletionItem
 
 from .errors import ClickmartError
 from .tables import Block, without_control
 from .version import __version__
 
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
 PENDING: Final = 3
 
 
 def _folders(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    from click.shell_completion import CompletionItem
+
     return [CompletionItem(incomplete, type="dir")]
 
 
 def _files(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    from click.shell_completion import CompletionItem
+
     return [CompletionItem(incomplete, type="file")]
 
 
@@ -90,7 +96,7 @@ class Commands(click.Group):
         except Exception as error:
             if os.environ.get("CLICKMART_DEBUG"):
                 raise
-            what = f"{type(error).__name__}: {error}"
+            what = without_control(f"{type(error).__name__}: {error}")
             click.echo(f"clickmart: a fault of clickmart itself: {what}\nCLICKMART_DEBUG=1 shows where", err=True)
             ctx.exit(1)
 
@@ -204,7 +210,9 @@ def load(
     """
     from . import api
 
-    with _progress():
+    # A line that changes would stand in the way of what is typed.
+    is_typed = "-" in paths and sys.stdin.isatty()
+    with nullcontext() if is_typed else _progress():
         report = api.load(*paths, dsn=dsn, max_rejects=max_rejects, jobs=jobs, project=project)
     _print(report, as_json)
     for file in report.files:

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import IO, Final
+from typing import IO, Final, Literal
 
 from rich import box
 from rich.cells import cell_len
@@ -69,9 +69,9 @@ def live_progress() -> Iterator[None]:
 
 
 def _console(file: IO[str]) -> Console:
-    # Neither colour nor any other style with NO_COLOR; what else is written as is stays so.
-    system = {"color_system": None} if os.environ.get("NO_COLOR") else {}
-    return Console(file=file, markup=False, highlight=False, emoji=False, force_jupyter=False, **system)  # type: ignore[arg-type]
+    # Left to itself rich would keep bold and dim with NO_COLOR.
+    colours: Literal["auto"] | None = None if os.environ.get("NO_COLOR") else "auto"
+    return Console(file=file, color_system=colours, markup=False, highlight=False, emoji=False)
 
 
 def _renderable(block: Block, width: int) -> RenderableType:

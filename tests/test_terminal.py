@@ -49,9 +49,15 @@ class Shown:
 
 
 def show(
-    *arguments: str, dsn: str, width: int = 120, folder: Path | None = None, stdout: int | None = None, **env: str
+    *arguments: str,
+    dsn: str,
+    width: int = 120,
+    folder: Path | None = None,
+    stdout: int | None = None,
+    keys: bytes = b"",
+    **env: str,
 ) -> Shown:
-    """Runs the command on a terminal of that width; `stdout` goes there instead."""
+    """Runs the command on a terminal of that width on which these keys are typed; `stdout` goes there instead."""
     terminal, end = pty.openpty()
     fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("HHHH", 200, width, 0, 0))
     kept = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "COLUMNS", "LINES")}
@@ -61,6 +67,7 @@ def show(
         env=kept | {"TERM": "xterm-256color", "PYTHONIOENCODING": "utf-8", "PYTHONUTF8": "1"} | env,
     )  # fmt: skip
     os.close(end)
+    os.write(terminal, keys)
     sent = b""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
@@ -73,8 +80,11 @@ def show(
         if not block:
             break
         sent += block
-    code = process.wait(timeout=10)
-    os.close(terminal)
+    try:
+        code = process.wait(timeout=10)
+    finally:
+        process.kill()
+        os.close(terminal)
     screen = pyte.Screen(width, 200)
     pyte.ByteStream(screen).feed(sent)
     return Shown(code, screen, sent.decode())
@@ -323,3 +333,18 @@ def test_rich_is_imported_for_a_terminal_alone(dsn: str, tmp_path: Path) -> None
             [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True
         )
         assert done.stdout.endswith("\n[]\n"), (arguments, done)
+
+
+@pytest.mark.parametrize("width", [1, 8, 30])
+def test_a_very_narrow_terminal_is_no_error(dsn: str, tmp_path: Path, width: int) -> None:
+    event_files(tmp_path, "a.jsonl")
+    for arguments in (["load", str(tmp_path)], ["status"], ["check"], ["apply"]):
+        shown = show(*arguments, dsn=dsn, width=width)
+        assert (shown.code, "fault of clickmart" in shown.sent) == (0, False)
+
+
+def test_events_that_are_typed_are_not_written_over(dsn: str) -> None:
+    shown = show("load", "-", dsn=dsn, keys=b'{"event_id": "1"}\n' + b"\x04" * 5)
+    assert shown.lines[0] == '{"event_id": "1"}'
+    assert re.fullmatch(r"-  1 rows in \d\.\d s", shown.lines[1].removeprefix("^D\x08\x08"))
+    assert "\x1b[2K" not in shown.sent
