@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo test lint types thorough bench clean
+.PHONY: setup demo test lint types thorough bench docs clean
 
 demo: $(VENV)/installed
 	$(BIN)/clickmart demo
@@ -18,6 +18,10 @@ thorough: setup
 # The figures of docs/performance.md, which take an hour or more at full size; less: make bench BENCH='--events 100000'
 bench: $(VENV)/installed-bench
 	$(VENV)/bench/bin/python -m bench $(BENCH)
+
+# docs/schema.md, printed from the comments in the database, and docs/cli.md, from --help.
+docs: setup
+	$(BIN)/python docs/build.py
 
 lint: setup
 	$(BIN)/ruff check .

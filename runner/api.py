@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from .embedded import EmbeddedServer
 from .errors import LoadError, ProjectError, UsageError, WarehouseError
-from .project import Project, checksum, init_project, read_project
+from .project import Project, checksum, init_project, names_of, read_project
+from .tables import Block, Cell, line, plain
 from .warehouse import EMBEDDED_FOLDER, find_warehouse, libpq_environment
 
 # What one command alone needs is imported when it runs, so that none waits for the others' imports.
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
 
 PathLike = str | os.PathLike[str]
 
+_PROGRAM: Final = "clickmart"
+#: By it the script asks the command, as click has it.
+_COMPLETION_VARIABLE: Final = "_CLICKMART_COMPLETE"
 REPORT_FILE: Final = "report.html"
 _DEMO_ROWS: Final = 5
 
@@ -56,11 +60,18 @@ class DemoReport:
         }
 
     def __str__(self) -> str:
-        loaded = f"sample: {self.load.rows_loaded:,} events, {self.load.rows_rejected:,} broken records set aside"
+        return plain(self.blocks())
+
+    def blocks(self) -> Iterator[Block]:
+        loaded = f"{self.load.rows_loaded:,} events, {self.load.rows_rejected:,} broken records set aside"
         if not self.load.rows_loaded:
-            loaded = "sample: loaded already"
-        marts = "\n\n".join(str(mart) for mart in self.marts)
-        return f"{loaded}\n\n{marts}\n\n{self.report.name} shows them as a page; `clickmart psql` asks them anything"
+            loaded = "loaded already"
+        yield line(Cell("sample:", "good"), f" {loaded}")
+        for mart in self.marts:
+            yield line()
+            yield from mart.blocks()
+        yield line()
+        yield line(f"{self.report.name} shows them as a page; `clickmart psql` asks them anything")
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +165,7 @@ def render(name: str | None = None, *, project: PathLike | None = None) -> str:
         return "".join(_closed(file.text) for file in found.files)
     texts = {migration.path: migration.text for migration in found.migrations}
     texts |= {file.path: file.text for file in found.files}
-    matches = [path for path in texts if name in (path, path.removeprefix("sql/"), Path(path).name, Path(path).stem)]
+    matches = [path for path in texts if name in names_of(path)]
     if len(matches) != 1:
         found_of = f"means {' and '.join(matches)}" if matches else "names no SQL file of the project"
         raise UsageError(f"{name!r} {found_of}; there are {', '.join(texts)}")
@@ -219,6 +230,18 @@ def _interrupts_left_to_child() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def completion(shell: str) -> str:
+    """The script by which the shell, bash, zsh or fish, completes the command, to be read by it when it starts."""
+    from click import Group
+    from click.shell_completion import ShellComplete, get_completion_class
+
+    found = get_completion_class(shell)
+    if found is None:
+        raise UsageError(f"{shell}: a shell for which there is no script; there are bash, zsh and fish")
+    # Not as the class of bash has it, which first looks at the version of the one that is installed here.
+    return ShellComplete.source(found(Group(), {}, _PROGRAM, _COMPLETION_VARIABLE))
 
 
 def demo(*, dsn: str | None = None) -> DemoReport:

@@ -15,11 +15,12 @@ from . import ledger
 from .errors import ClickmartError, ProjectError, WarehouseError
 from .ledger import Ledger, read_ledger
 from .plan import Plan, make_plan
+from .progress import progress
 from .project import Migration, Project
 from .settings import FILE_NAME, PATTERNS
 from .sql_errors import sql_error
 from .statements import Statement, split_statements
-from .tables import counted
+from .tables import Block, Cell, Columns, counted, line, plain
 from .toml_file import read_toml
 from .warehouse import Connection, Warehouse, reset_session
 
@@ -55,17 +56,26 @@ class ApplyReport:
         }
 
     def __str__(self) -> str:
-        width = max(map(len, [*self.migrations, *(path for path, _ in self.files)]), default=0)
-        lines = [f"{name:<{width}}  new" for name in self.migrations]
-        lines += [f"{path:<{width}}  {reason}" for path, reason in self.files]
-        if self.new_loads or self.rebuilt:
-            loads = f"{counted(self.new_loads, 'new load')}, {counted(self.new_rows, 'row')}"
-            lines.append(f"refresh: {loads}{', marts built anew' if self.rebuilt else ''}")
-        if not lines:
-            return "nothing to do"
+        return plain(self.blocks())
+
+    def blocks(self) -> Iterator[Block]:
+        rows = [(Cell(name, is_path=True), Cell("new", "open")) for name in self.migrations]
+        rows += [(Cell(path, is_path=True), Cell(reason, "open")) for path, reason in self.files]
+        refreshes = bool(self.new_loads or self.rebuilt)
+        if not rows and not refreshes:
+            yield line(Cell("nothing to do", "good"))
+            return
+        indent = 2 if self.planned else 0
         if self.planned:
-            return "\n".join(["would apply:", *(f"  {line}" for line in lines)])
-        return "\n".join([*lines, f"applied in {self.seconds:.1f} s"])
+            yield line(Cell("would apply:", "title"))
+        if rows:
+            yield Columns(tuple(rows), indent)
+        if refreshes:
+            loads = f"{counted(self.new_loads, 'new load')}, {counted(self.new_rows, 'row')}"
+            anew = ", marts built anew" if self.rebuilt else ""
+            yield line(" " * indent, Cell("refresh:", "open" if self.planned else "good"), f" {loads}{anew}")
+        if not self.planned:
+            yield line(Cell(f"applied in {self.seconds:.1f} s", "good"))
 
 
 def plan(warehouse: Warehouse, project: Project, *, full: bool = False) -> ApplyReport:
@@ -106,16 +116,19 @@ def apply(warehouse: Warehouse, project: Project, *, full: bool = False, jobs: i
         planned = _checked_plan(connection, project, stands, full=full)
         _refuse_drift(planned)
         ledger.make_ledger(connection)
-        for migration in planned.migrations:
+        steps = len(planned.migrations) + len(planned.files) + 1
+        for done, migration in enumerate(planned.migrations):
+            logger.info("applying %s", migration.path, extra=progress(done, steps))
             _apply_migration(connection, project, migration)
         with _said_of(project, "the commit"), connection.transaction():
-            for step in planned.files:
-                logger.info("applying %s", step.file.path)
+            for done, step in enumerate(planned.files, len(planned.migrations)):
+                logger.info("applying %s", step.file.path, extra=progress(done, steps))
                 _run(connection, project, step.file.path, step.file.text)
                 reset_session(connection)
                 ledger.write_file(connection, step.file, project.settings.as_dict())
             if stands.fingerprint != project.fingerprint:
                 ledger.write_fingerprint(connection, project.fingerprint)
+            logger.info("refreshing the marts", extra=progress(steps - 1, steps))
             loads, rows, rebuilt = _refresh(connection, project, full=full, jobs=jobs)
         return replace(
             _report(planned),
@@ -137,6 +150,7 @@ def apply_migrations(warehouse: Warehouse, project: Project) -> None:
             applied = read_ledger(connection).migrations
             for migration in project.migrations:
                 if migration.name not in applied:
+                    logger.info("applying %s", migration.path)
                     _apply_migration(connection, project, migration)
 
 
@@ -192,7 +206,6 @@ def _refuse_drift(planned: Plan) -> None:
 
 
 def _apply_migration(connection: Connection, project: Project, migration: Migration) -> None:
-    logger.info("applying %s", migration.path)
     path, text = migration.path, migration.text
     if migration.in_transaction:
         with _said_of(project, path), connection.transaction():
@@ -219,7 +232,6 @@ def _apply_migration(connection: Connection, project: Project, migration: Migrat
 
 def _refresh(connection: Connection, project: Project, *, full: bool, jobs: int | None) -> tuple[int, int, bool]:
     """Takes the new loads into the marts: how many loads and rows, and whether marts were built anew."""
-    logger.info("refreshing the marts")
     connection.add_notice_handler(_log_notice)
     if jobs is not None:
         for name in ("max_parallel_workers_per_gather", "max_parallel_maintenance_workers"):

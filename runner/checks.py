@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -11,7 +12,7 @@ from psycopg import sql
 from .errors import ProjectError
 from .project import Project
 from .sql_errors import sql_error
-from .tables import text_table
+from .tables import Block, Cell, Columns, Table, line, plain
 from .warehouse import Connection
 
 #: Failing rows that are shown of a check.
@@ -29,12 +30,15 @@ class CheckResult:
     failures: tuple[tuple[object, ...], ...]
 
     def __str__(self) -> str:
-        head = f"{'FAILED' if self.count_failures else 'ok':<8}{self.name}" + (f": {self.claim}" if self.claim else "")
-        if not self.count_failures:
-            return head
-        more = self.count_failures - len(self.failures)
-        rest = f"\n... and {more:,} more rows" if more else ""
-        return f"{head}\n{text_table(self.columns, self.failures)}{rest}"
+        return plain(self.blocks())
+
+    def blocks(self) -> Iterator[Block]:
+        state = Cell("FAILED", "bad") if self.count_failures else Cell("ok    ", "good")
+        yield Columns(((state, line(Cell(self.name, "title"), f": {self.claim}" if self.claim else "")),))
+        if self.count_failures:
+            yield Table(self.columns, self.failures)
+        if more := self.count_failures - len(self.failures):
+            yield line(Cell(f"... and {more:,} more rows", "quiet"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +69,11 @@ class CheckReport:
         }
 
     def __str__(self) -> str:
-        return "\n".join(str(result) for result in self.results)
+        return plain(self.blocks())
+
+    def blocks(self) -> Iterator[Block]:
+        for result in self.results:
+            yield from result.blocks()
 
 
 def run_checks(connection: Connection, project: Project) -> CheckReport:

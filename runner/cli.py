@@ -1,4 +1,8 @@
-"""The command `clickmart`: options in, text and exit code out."""
+"""The command `clickmart`: options in, text and exit code out.
+
+A command's docstring is its help and its part of docs/cli.md: a short sentence for the list of commands, what it does,
+with which code it ends, examples.
+"""
 
 from __future__ import annotations
 
@@ -7,23 +11,65 @@ import json
 import logging
 import os
 import sys
-from typing import Any, Final, Protocol
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
+from typing import IO, TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 
 import click
 
 from .errors import ClickmartError
+from .tables import Block, without_control
 from .version import __version__
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 PENDING: Final = 3
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+
+def _folders(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    from click.shell_completion import CompletionItem
+
+    return [CompletionItem(incomplete, type="dir")]
+
+
+def _files(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    from click.shell_completion import CompletionItem
+
+    return [CompletionItem(incomplete, type="file")]
+
+
+def _sql_names(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Of each SQL file of the project its shortest name that begins so; none of a project that can't be read."""
+    from .project import read_project
+
+    try:
+        names = read_project(ctx.params.get("project")).names
+    except ClickmartError:
+        return []
+    found = (next((name for name in of_file if name.startswith(incomplete)), None) for of_file in names.values())
+    return [name for name in found if name]
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON, for programs.")
 project_option = click.option(
-    "--project", metavar="DIR", help="The project folder; the built-in one if left out.", default=None
+    "--project",
+    metavar="DIR",
+    help="The project folder, as init makes one; left out, the built-in project.",
+    default=None,
+    shell_complete=_folders,
 )
 
 
 class Report(Protocol):
     def as_dict(self) -> dict[str, Any]: ...
+
+
+@runtime_checkable
+class HasBlocks(Protocol):
+    """What can be laid out for a terminal."""
+
+    def blocks(self) -> Iterable[Block]: ...
 
 
 class Commands(click.Group):
@@ -35,7 +81,7 @@ class Commands(click.Group):
         except ClickmartError as error:
             if os.environ.get("CLICKMART_DEBUG"):
                 raise
-            click.echo(f"clickmart: {error}", err=True)
+            click.echo(without_control(f"clickmart: {error}"), err=True)
             ctx.exit(error.exit_code)
         except KeyboardInterrupt:
             click.echo("clickmart: interrupted; what was not finished is undone", err=True)
@@ -50,28 +96,37 @@ class Commands(click.Group):
         except Exception as error:
             if os.environ.get("CLICKMART_DEBUG"):
                 raise
-            what = f"{type(error).__name__}: {error}"
+            what = without_control(f"{type(error).__name__}: {error}")
             click.echo(f"clickmart: a fault of clickmart itself: {what}\nCLICKMART_DEBUG=1 shows where", err=True)
             ctx.exit(1)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.option("--dsn", metavar="DSN", help="Where the warehouse is; else CLICKMART_DSN, else PGHOST and the like.")
+@click.option(
+    "--dsn",
+    metavar="DSN",
+    help="Where the warehouse is: postgresql://user@host/database or host=... dbname=...; stands before the command.",
+)
 @click.version_option(__version__)
 @click.pass_context
 def main(ctx: click.Context, dsn: str | None) -> None:
     """Files of page events in, exact clickstream marts out, in PostgreSQL.
 
-    Without --dsn, CLICKMART_DSN and libpq's PGHOST, PGSERVICE or PGDATABASE, the warehouse is an embedded
-    PostgreSQL in .clickmart/ of the current folder, started when needed.
+    Where the warehouse is: --dsn, else the variable CLICKMART_DSN, else libpq's own where PGHOST, PGSERVICE or
+    PGDATABASE is set, else an embedded PostgreSQL in .clickmart/ of the current folder, started when needed.
+
+    Exit codes: 0 done; 1 it failed, as one message on stderr says; 2 wrong usage; 3 something is pending (status
+    --exit-code). Results go to stdout, progress to stderr if that is a terminal. CLICKMART_DEBUG=1 shows the
+    traceback of an error; NO_COLOR=1 leaves colours out.
+
+    \b
+    Examples:
+      clickmart demo
+      clickmart load events/*.jsonl.gz
+      clickmart --dsn postgresql://me@db.example.com/shop apply
     """
     ctx.obj = dsn
-    # Progress is for someone who watches; a pipe or a log gets results alone.
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=logging.INFO if sys.stderr.isatty() else logging.WARNING,
-        format="%(message)s",
-    )
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
     # Its warnings are about a connection that is lost: the error that follows says so.
     logging.getLogger("psycopg").setLevel(logging.ERROR)
     # A terminal that lacks a letter of the data shows its code instead.
@@ -83,70 +138,142 @@ def main(ctx: click.Context, dsn: str | None) -> None:
 @json_option
 @click.pass_obj
 def demo(dsn: str | None, as_json: bool) -> None:
-    """From nothing: load the bundled sample, apply, print the marts, write report.html."""
+    """From nothing: load the bundled sample, apply, print the marts.
+
+    It writes report.html to the current folder, which shows them as a page. The sample is a week of a small made-up
+    shop. A second run finds it loaded. In a warehouse that holds other data the demo refuses to run, since the
+    sample would mix with it.
+
+    \b
+    Examples:
+      clickmart demo
+      clickmart --dsn postgresql:///empty_database demo
+    """
     from . import api
 
-    _print(api.demo(dsn=dsn), as_json)
+    with _progress():
+        report = api.demo(dsn=dsn)
+    _print(report, as_json)
 
 
 @main.command()
-@click.argument("folder", metavar="DIR")
+@click.argument("folder", metavar="DIR", shell_complete=_folders)
 def init(folder: str) -> None:
-    """Copy the built-in project folder to DIR, to change it."""
+    """Copy the built-in project folder to DIR, to change it.
+
+    DIR must not exist, or be empty. In it: clickmart.toml with the settings, migrations/, sql/ with the marts as
+    templates, dashboards/.
+
+    \b
+    Examples:
+      clickmart init shop
+      clickmart apply --plan --project shop
+    """
     from . import api
 
     click.echo(api.init(folder))
 
 
 @main.command()
-@click.argument("paths", metavar="PATH...", nargs=-1, required=True)
-@click.option("--max-rejects", metavar="N", type=click.IntRange(min=0), help="Fail a file with more rejects than N.")
-@click.option("--jobs", metavar="N", type=click.IntRange(min=1), default=1, help="Load N files at a time.")
+@click.argument("paths", metavar="PATH...", nargs=-1, required=True, shell_complete=_files)
+@click.option(
+    "--max-rejects",
+    metavar="N",
+    type=click.IntRange(min=0),
+    help="Fail a file with more than N records that can't be stored; left out, any number is set aside.",
+)
+@click.option(
+    "--jobs", metavar="N", type=click.IntRange(min=1), default=1, help="Load N files at a time; left out, one."
+)
 @project_option
 @json_option
 @click.pass_obj
 def load(
     dsn: str | None, paths: tuple[str, ...], max_rejects: int | None, jobs: int, project: str | None, as_json: bool
 ) -> None:
-    """Load files, folders or globs into stage.events, each content once; - is JSON lines on standard input.
+    """Load files into stage.events, each content once.
 
+    PATH is a file, a folder, of which all files are loaded, a glob, or - for JSON lines on standard input. Formats:
     .jsonl, .ndjson, .json, .csv and .parquet, each also .gz; the first four also .zst and .zip.
+
+    Each file is one transaction: all of it is loaded, or nothing. A file whose content is loaded already is skipped,
+    whatever its name. A record that can't be stored is kept in stage.events_rejected with the reason. The marts
+    change with the next apply; a warehouse without tables gets them first.
+
+    Ends with 1 if a file failed; the others are loaded all the same.
+
+    \b
+    Examples:
+      clickmart load events/*.jsonl.gz
+      clickmart load --max-rejects 100 --jobs 4 archive/
+      zcat events.gz | clickmart load -
     """
     from . import api
 
-    report = api.load(*paths, dsn=dsn, max_rejects=max_rejects, jobs=jobs, project=project)
+    # A line that changes would stand in the way of what is typed.
+    is_typed = "-" in paths and sys.stdin.isatty()
+    with nullcontext() if is_typed else _progress():
+        report = api.load(*paths, dsn=dsn, max_rejects=max_rejects, jobs=jobs, project=project)
     _print(report, as_json)
     for file in report.files:
         if file.status == "failed":
             named = file.problem if file.problem.startswith(file.file) else f"{file.file}: {file.problem}"
-            click.echo(f"clickmart: {named}", err=True)
+            click.echo(without_control(f"clickmart: {named}"), err=True)
     if report.failed:
         click.get_current_context().exit(1)
 
 
 @main.command()
 @click.option("--plan", is_flag=True, help="Change nothing; show what would run, and why.")
-@click.option("--full", is_flag=True, help="Build all marts anew.")
+@click.option("--full", is_flag=True, help="Build all marts anew, from all that is loaded.")
 @click.option(
-    "--jobs", metavar="N", type=click.IntRange(min=1), help="Let N processes of the server refresh the marts."
+    "--jobs",
+    metavar="N",
+    type=click.IntRange(min=1),
+    help="Let up to N processes of the server work on the refresh; left out, as the server is set.",
 )
 @project_option
 @json_option
 @click.pass_obj
 def apply(dsn: str | None, plan: bool, full: bool, jobs: int | None, project: str | None, as_json: bool) -> None:
-    """Apply pending migrations and changed SQL files, and take new loads into the marts."""
+    """Apply what is pending, and take new loads into the marts.
+
+    Pending are migrations that were not applied yet, and SQL files whose rendered text has changed. Each migration
+    is a transaction; the SQL files and the refresh are one more, so that readers see all of it or nothing, and keep
+    reading meanwhile. What a changed file or setting touches is built anew. Two applies at once: the second waits.
+    A migration that was changed after it was applied is refused by name.
+
+    Ends with 1 if anything fails: the marts are then as they were.
+
+    \b
+    Examples:
+      clickmart apply
+      clickmart apply --plan --project shop
+      clickmart apply --full --jobs 4
+    """
     from . import api
 
-    _print(api.apply(dsn=dsn, project=project, plan=plan, full=full, jobs=jobs), as_json)
+    with _progress():
+        report = api.apply(dsn=dsn, project=project, plan=plan, full=full, jobs=jobs)
+    _print(report, as_json)
 
 
 @main.command()
-@click.option("--exit-code", is_flag=True, help="End with 3 when anything is pending or has drifted.")
+@click.option("--exit-code", is_flag=True, help="End with 3 if anything is pending or has drifted.")
 @project_option
 @json_option
 @click.pass_obj
 def status(dsn: str | None, exit_code: bool, project: str | None, as_json: bool) -> None:
-    """Show what is applied, pending and drifted, and the last loads."""
+    """Show what is applied, pending and drifted, and the last loads.
+
+    Pending: migrations and SQL files of the project that are not applied as they stand, loads that are not in the
+    marts yet. Drifted: a migration that was changed after it was applied. Only reads.
+
+    \b
+    Examples:
+      clickmart status
+      clickmart status --exit-code --json
+    """
     from . import api
 
     report = api.status(dsn=dsn, project=project)
@@ -156,10 +283,22 @@ def status(dsn: str | None, exit_code: bool, project: str | None, as_json: bool)
 
 
 @main.command()
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=_sql_names)
 @project_option
 def render(name: str | None, project: str | None) -> None:
-    """Print the SQL that the templates make, or the one file NAME, ready for psql."""
+    """Print the SQL that would run, ready for psql.
+
+    It is the SQL that the templates of the project make, and nothing else. NAME is a file of the project by its
+    path, by its name, or by that without .sql; a migration too. Without NAME all files of sql/ come in the order in
+    which they apply. No database is needed.
+
+    Ends with 2 if NAME means no file or several.
+
+    \b
+    Examples:
+      clickmart render 10_purchases
+      clickmart render --project shop | less
+    """
     from . import api
 
     # As bytes: SQL is UTF-8, whatever the terminal is.
@@ -171,7 +310,18 @@ def render(name: str | None, project: str | None) -> None:
 @json_option
 @click.pass_obj
 def check(dsn: str | None, project: str | None, as_json: bool) -> None:
-    """Run the data checks; end with 1 and show the failing rows where one fails."""
+    """Run the data checks, and show the rows that fail.
+
+    Each view of the schema checks is one, and its rows are the failures; the built-in ones compute every mart anew from
+    the tables below it. Only reads.
+
+    Ends with 1 if a check fails.
+
+    \b
+    Examples:
+      clickmart check
+      clickmart check --json
+    """
     from . import api
 
     report = api.check(dsn=dsn, project=project)
@@ -192,7 +342,16 @@ class PassThrough(click.Command):
 @click.argument("arguments", metavar="[ARGS]...", nargs=-1, type=click.UNPROCESSED)
 @click.pass_obj
 def psql(dsn: str | None, arguments: tuple[str, ...]) -> None:
-    """Run psql on the warehouse; ARGS are psql's own."""
+    """Run psql on the warehouse; ARGS are psql's own.
+
+    It is the machine's psql, else the one that comes with the embedded server. It ends with psql's exit code.
+
+    \b
+    Examples:
+      clickmart psql
+      clickmart psql -c '\\d+ cdm.purchases'
+      clickmart psql --csv -c 'table cdm.sources' > sources.csv
+    """
     from . import api
 
     click.get_current_context().exit(api.psql(*arguments, dsn=dsn))
@@ -200,11 +359,64 @@ def psql(dsn: str | None, arguments: tuple[str, ...]) -> None:
 
 @main.command()
 def stop() -> None:
-    """Stop the embedded server of the current folder."""
+    """Stop the embedded server of the current folder.
+
+    The data stay; the next command starts it again.
+
+    \b
+    Example:
+      clickmart stop
+    """
     from . import api
 
     click.echo(api.stop())
 
 
+@main.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print the script by which a shell completes this command.
+
+    It completes commands, options, paths and the names of render, by asking clickmart. Have the shell read it
+    whenever it starts.
+
+    \b
+    Examples:
+      echo 'eval "$(clickmart completion bash)"' >> ~/.bashrc
+      echo 'eval "$(clickmart completion zsh)"' >> ~/.zshrc
+      clickmart completion fish > ~/.config/fish/completions/clickmart.fish
+    """
+    from . import api
+
+    click.echo(api.completion(shell))
+
+
 def _print(report: Report, as_json: bool) -> None:
-    click.echo(json.dumps(report.as_dict(), ensure_ascii=False, indent=2) if as_json else str(report))
+    """The result on stdout: as JSON, else laid out for a terminal or as plain text."""
+    if as_json:
+        click.echo(json.dumps(report.as_dict(), ensure_ascii=False, indent=2))
+    elif isinstance(report, HasBlocks) and _is_terminal(sys.stdout):
+        from . import terminal
+
+        terminal.show(report.blocks())
+    else:
+        click.echo(str(report))
+
+
+@contextmanager
+def _progress() -> Iterator[None]:
+    """Shows on stderr how far the work within is. It is for someone who watches: a pipe or a log gets results alone."""
+    if _is_terminal(sys.stderr):
+        from . import terminal
+
+        with terminal.live_progress():
+            yield
+        return
+    if sys.stderr.isatty():
+        logging.getLogger(__package__).setLevel(logging.INFO)
+    yield
+
+
+def _is_terminal(file: IO[str]) -> bool:
+    """Whether it can move a cursor and knows colours."""
+    return file.isatty() and os.environ.get("TERM", "") not in ("", "dumb", "unknown")

@@ -33,7 +33,9 @@ create table if not exists clickmart.migrations (
     version text not null
 );
 comment on table clickmart.migrations is 'One row per migration that was applied.';
+comment on column clickmart.migrations.name is 'Name of the file in migrations/.';
 comment on column clickmart.migrations.checksum is 'SHA-256 of the file as it was applied.';
+comment on column clickmart.migrations.applied_at is 'When it was applied.';
 comment on column clickmart.migrations.version is 'The version of clickmart that applied it.';
 
 create table if not exists clickmart.files (
@@ -45,16 +47,20 @@ create table if not exists clickmart.files (
     version text not null
 );
 comment on table clickmart.files is 'One row per SQL file, as it was last applied.';
+comment on column clickmart.files.path is 'Path of the file in the project folder.';
 comment on column clickmart.files.template_checksum is 'SHA-256 of the template.';
 comment on column clickmart.files.checksum is 'SHA-256 of the rendered text.';
 comment on column clickmart.files.settings is 'The settings with which it was rendered.';
+comment on column clickmart.files.applied_at is 'When it was last applied.';
 comment on column clickmart.files.version is 'The version of clickmart that applied it.';
 
 create table if not exists clickmart.project (
     only_row boolean primary key default true check (only_row),
     fingerprint text not null
 );
-comment on table clickmart.project is 'One row: the project whose SQL files all stand as they are in clickmart.files.';
+comment on table clickmart.project is
+'One row per warehouse: the project whose SQL files all stand as they are in clickmart.files.';
+comment on column clickmart.project.only_row is 'Always true: the key that allows for one row.';
 comment on column clickmart.project.fingerprint is
 'SHA-256 of all that the SQL files are rendered from: while a project has it, none needs to be rendered.';
 """

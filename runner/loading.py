@@ -19,7 +19,9 @@ import psycopg
 from .errors import LoadError, WarehouseError
 from .event_writer import EventWriter
 from .paths import STANDARD_INPUT
+from .progress import progress
 from .readers import Source
+from .tables import Block, Cell, Columns, Tone, counted, line, plain
 from .warehouse import Connection, Warehouse, is_lost, lost, message_of
 from .workers import in_processes
 
@@ -45,6 +47,12 @@ class FileReport:
     unknown_columns: tuple[str, ...] = ()
     seconds: float = 0.0
     problem: str = ""
+
+    @property
+    def tone(self) -> Tone | None:
+        if self.status == "loaded":
+            return "open" if self.rows_rejected or self.unknown_columns else None
+        return "bad" if self.status == "failed" else "quiet"
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -97,13 +105,15 @@ class LoadReport:
         }
 
     def __str__(self) -> str:
-        names = [_shown(file.file) for file in self.files]
-        width = max(map(len, names), default=0)
-        lines = [f"{name:<{width}}  {file}" for name, file in zip(names, self.files, strict=True)]
+        return plain(self.blocks())
+
+    def blocks(self) -> Iterator[Block]:
+        if self.files:
+            yield Columns(tuple((Cell(_shown(file.file), is_path=True), Cell(file, file.tone)) for file in self.files))
         if len(self.files) != 1:
             rejects = _count_rejects(self.rows_rejected)
-            lines.append(f"{self.rows_loaded:,} rows{rejects} from {len(self.files)} files in {self.seconds:.1f} s")
-        return "\n".join(lines)
+            text = f"{self.rows_loaded:,} rows{rejects} from {len(self.files)} files in {self.seconds:.1f} s"
+            yield line(Cell(text, "title"))
 
 
 def load_files(
@@ -120,15 +130,17 @@ def load_files(
     if len(parallel) < 2:
         parallel = []
     reports: dict[str, FileReport] = {}
+    logger.info("loading %s", counted(len(files), "file"), extra=progress(0, len(files)))
     for file, report in in_processes(load, parallel, jobs):
-        reports[file] = report or FileReport(
+        report = report or FileReport(
             _stored_text(file), "failed", problem="the process that loaded it was killed: load it again"
         )
-        logger.info("%s: %s", reports[file].file, reports[file])
+        reports[file] = report
+        logger.info("%s: %s", report.file, report, extra=progress(len(reports), len(files)))
     in_turn = [file for file in files if file not in reports]
     for file, report in zip(in_turn, load(in_turn), strict=True):
         reports[file] = report
-        logger.info("%s: %s", report.file, report)
+        logger.info("%s: %s", report.file, report, extra=progress(len(reports), len(files)))
     return LoadReport(tuple(reports[file] for file in files), time.monotonic() - started)
 
 

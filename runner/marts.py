@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from .tables import text_table
+from .tables import Block, Cell, Table, line, plain
 from .warehouse import Connection
 
 #: mart -> its rows in an order that reads well, and in the last column how many there are
@@ -32,9 +33,13 @@ class Mart:
     count_rows: int
 
     def __str__(self) -> str:
-        more = self.count_rows - len(self.rows)
-        rest = f"\n... {more:,} more rows" if more else ""
-        return f"cdm.{self.name}\n{text_table(self.columns, self.rows)}{rest}"
+        return plain(self.blocks())
+
+    def blocks(self) -> Iterator[Block]:
+        yield line(Cell(f"cdm.{self.name}", "title"))
+        yield Table(self.columns, self.rows)
+        if more := self.count_rows - len(self.rows):
+            yield line(Cell(f"... {more:,} more rows", "quiet"))
 
 
 def read_mart(connection: Connection, name: str, limit: int) -> Mart:

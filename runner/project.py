@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -103,6 +104,15 @@ class Project:
         return frozenset(map(file_name, self._templates_in_order))
 
     @cached_property
+    def names(self) -> dict[str, tuple[str, ...]]:
+        """Of each migration and SQL file, by its path, the names that mean it alone, the shortest first."""
+        paths = [f"migrations/{file.name}" for file in _sql_files(self.folder / "migrations", "*.sql")]
+        paths += map(file_name, self._templates_in_order)
+        meant = {path: (Path(path).stem, Path(path).name, path.removeprefix("sql/"), path) for path in paths}
+        counts = Counter(name for names in meant.values() for name in set(names))
+        return {path: tuple(name for name in names if counts[name] == 1) for path, names in meant.items()}
+
+    @cached_property
     def _templates_in_order(self) -> tuple[str, ...]:
         folder = self.folder / "sql"
         if stray := _sql_files(folder, "*.sql"):
@@ -178,6 +188,11 @@ def _sql_files(folder: Path, pattern: str) -> list[Path]:
 
 def _layer(folder: str) -> tuple[int, str]:
     return (LAYERS.index(folder) if folder in LAYERS else len(LAYERS), folder)
+
+
+def names_of(path: str) -> tuple[str, ...]:
+    """What a person may call the file at this path of the project, the shortest first."""
+    return Path(path).stem, Path(path).name, path.removeprefix("sql/"), path
 
 
 def builtin_folder() -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -10,10 +11,11 @@ from .applying import plan_and_ledger
 from .ledger import Load
 from .plan import Plan
 from .project import Project
-from .tables import counted, text_table
+from .tables import Block, Cell, Columns, Table, Tone, counted, line, plain
 from .warehouse import Warehouse
 
 LAST_LOADS: Final = 10
+_TONES: Final[dict[str, Tone]] = {"loaded": "good", "failed": "bad"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,35 +58,54 @@ class StatusReport:
         }
 
     def __str__(self) -> str:
+        return plain(self.blocks())
+
+    def blocks(self) -> Iterator[Block]:
         count_migrations = sum(name.startswith("migrations/") for name, _ in self.applied)
         count_files = len(self.applied) - count_migrations
         times = "; times are UTC" if self.applied else ""
-        lines = [f"applied: {counted(count_migrations, 'migration')}, {counted(count_files, 'SQL file')}{times}"]
-        width = max((len(name) for name, _ in self.applied), default=0)
-        lines += [f"  {name:<{width}}  {when:%Y-%m-%d %H:%M:%S}" for name, when in self.applied]
-        lines += [f"not in this project: {name}, was applied and is left alone" for name in self.plan.gone]
-        lines += [f"drifted: {migration.path}, changed since it was applied" for migration in self.plan.drifted]
-        lines += [f"pending: {name}  {reason}" for name, reason in self._pending_names()]
-        if self.plan.new_loads:
-            loads = f"{counted(self.plan.new_loads, 'load')}, {counted(self.plan.new_rows, 'row')}"
-            lines.append(f"pending: {loads} not yet in the marts")
-        if self.plan.rebuild:
-            lines.append("pending: marts to be built anew")
+        yield line(
+            Cell("applied:", "title"),
+            f" {counted(count_migrations, 'migration')}, {counted(count_files, 'SQL file')}{times}",
+        )
+        if self.applied:
+            rows = ((Cell(name, is_path=True), f"{when:%Y-%m-%d %H:%M:%S}") for name, when in self.applied)
+            yield Columns(tuple(rows), indent=2)
+        for name in self.plan.gone:
+            yield line(Cell("not in this project:", "quiet"), f" {name}, was applied and is left alone")
+        for migration in self.plan.drifted:
+            yield line(Cell("drifted:", "bad"), f" {migration.path}, changed since it was applied")
+        for pending in self._pending_texts():
+            yield line(Cell("pending:", "open"), f" {pending}")
         if not self.pending:
-            lines.append("pending: nothing")
+            yield line(Cell("pending:", "good"), " nothing")
         if self.loads:
-            rows = [
-                (load.id, load.file_name, load.status, load.rows_loaded, load.rows_rejected,
-                 f"{load.finished_at:%Y-%m-%d %H:%M:%S}", "yes" if load.refreshed_at else "")
-                for load in self.loads
-            ]  # fmt: skip
             names = ("load", "file", "status", "rows", "rejected", "finished (UTC)", "in the marts")
-            lines += ["", text_table(names, rows)]
-        return "\n".join(lines)
+            yield line()
+            yield Table(names, tuple(map(_load_row, self.loads)))
+
+    def _pending_texts(self) -> Iterator[str]:
+        yield from (f"{name}  {reason}" for name, reason in self._pending_names())
+        if self.plan.new_loads:
+            yield f"{counted(self.plan.new_loads, 'load')}, {counted(self.plan.new_rows, 'row')} not yet in the marts"
+        if self.plan.rebuild:
+            yield "marts to be built anew"
 
     def _pending_names(self) -> list[tuple[str, str]]:
         names = [(migration.path, "new") for migration in self.plan.migrations]
         return names + [(step.file.path, step.reason) for step in self.plan.files]
+
+
+def _load_row(load: Load) -> tuple[object, ...]:
+    return (
+        load.id,
+        Cell(load.file_name, is_path=True),
+        Cell(load.status, _TONES.get(load.status)),
+        load.rows_loaded,
+        Cell(load.rows_rejected, "open" if load.rows_rejected else None),
+        f"{load.finished_at:%Y-%m-%d %H:%M:%S}",
+        "yes" if load.refreshed_at else "",
+    )
 
 
 def read_status(warehouse: Warehouse, project: Project) -> StatusReport:

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import os
 import re
+import runpy
+import shlex
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import psycopg
 import pytest
 from clickmart import cli
+from conftest import Server
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("bench/*.md")])
+BUILD = runpy.run_path(str(ROOT / "docs" / "build.py"))
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
@@ -55,6 +60,30 @@ def test_the_readme_shows_what_an_error_looks_like(demo_folder: Path) -> None:
 @pytest.mark.parametrize("command", sorted(cli.main.commands))
 def test_the_readme_names_each_command(command: str) -> None:
     assert re.search(rf"clickmart {command}\b|`{command}\b|make {command}\b", README)
+
+
+def test_the_page_of_the_schema_is_what_make_docs_prints(server: Server) -> None:
+    """On every server: the page says nothing that one version of PostgreSQL words otherwise."""
+    with server.database() as dsn, psycopg.connect(dsn) as connection:
+        page = BUILD["schema_page"](connection)
+    assert (ROOT / "docs" / "schema.md").read_text(encoding="utf-8") == page
+
+
+def test_the_page_of_the_command_is_what_make_docs_prints() -> None:
+    assert (ROOT / "docs" / "cli.md").read_text(encoding="utf-8") == BUILD["cli_page"]()
+
+
+@pytest.mark.parametrize("command", sorted(cli.main.commands))
+def test_the_page_of_the_command_shows_each_command_with_examples_that_parse(command: str) -> None:
+    page = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
+    (text,) = re.findall(rf"## clickmart {command}\n\n```\n(.*?)\n```\n", page, re.DOTALL)
+    examples = re.search(r"\n  Examples?:\n((?:    .+\n?)+)", text)
+    assert examples, text
+    for example in examples[1].strip().splitlines():
+        found = re.search(r"\bclickmart ([^|>)]*)", example)
+        assert found, example
+        name, *arguments = shlex.split(re.sub(r"^--dsn \S+ ", "", found[1]))
+        cli.main.commands[name].make_context(name, arguments)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())

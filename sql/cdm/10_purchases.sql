@@ -2,7 +2,7 @@
 -- Reads stage.page_views: of all for a rebuild, else of the paths that pg_temp.changed_views touch.
 -- Writes cdm.purchases, and to pg_temp.changed_purchases what came (sign 1) and what went (-1).
 
-{% from "macros.jinja" import purchase_columns, view_order -%}
+{% from "macros.jinja" import comments_on_purchases, purchase_columns, view_order -%}
 {#- Each view looks at what comes after it, and windows grow from the user's last view back: one sort, no self-join. At
     one instant a product comes before a cart, that before a payment, that before a confirmation, so instants alone tell
     what comes first. -#}
@@ -69,6 +69,7 @@ create or replace view cdm.computed_purchases as
 
 comment on view cdm.computed_purchases is
 'One row per purchase, computed from all page views when read: the definition of cdm.purchases.';
+{{ comments_on_purchases("cdm.computed_purchases") }}
 
 {% macro changed_purchases(standing, computed) -%}
 select -1 as sign, went.*
@@ -210,17 +211,9 @@ $$;
 
 comment on table cdm.purchases is
 'One row per purchase: a confirmation whose path was paid for and holds a bought product.';
-comment on column cdm.purchases.user_id is 'The user, as in stage.page_views.';
-comment on column cdm.purchases.first_product_at is 'First product view of the path, within the purchase window.';
-comment on column cdm.purchases.first_cart_at is 'First cart view that added a bought product.';
-comment on column cdm.purchases.paid_at is 'Last payment view of the path.';
-comment on column cdm.purchases.confirmed_at is
-'The confirmation; the purchase counts in its hour. All instants are UTC.';
-comment on column cdm.purchases.count_products is 'Number of products bought.';
-comment on column cdm.purchases.page_urls is
-'The page_url of each bought product''s page, in the order of adding; (none) where it is missing.';
-comment on column cdm.purchases.referer_url is 'referer_url of the confirmation; (direct) where it is missing.';
-comment on column cdm.purchases.utm_campaign is 'utm_campaign of the confirmation; (none) where it is missing.';
+comment on sequence cdm.purchases_id_seq is 'Numbers of the rows of cdm.purchases.';
+comment on column cdm.purchases.id is 'A number of the row, without a meaning.';
+{{ comments_on_purchases("cdm.purchases") }}
 comment on function cdm.refresh_purchases(boolean) is
 'Brings cdm.purchases up to date with the changed page views, or with all; leaves what changed in pg_temp.';
 

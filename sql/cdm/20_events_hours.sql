@@ -41,6 +41,7 @@ end
 $$;
 
 comment on table cdm.events_hours is 'One row per hour and page type that has page views, of any user or none.';
+comment on sequence cdm.events_hours_id_seq is 'Numbers of the rows of cdm.events_hours.';
 comment on column cdm.events_hours.id is 'A number of the row, without a meaning.';
 comment on column cdm.events_hours.hour_timestamp is 'Start of the hour, UTC.';
 comment on column cdm.events_hours.count_events is 'Number of page views.';

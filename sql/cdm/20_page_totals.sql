@@ -41,6 +41,7 @@ end
 $$;
 
 comment on table cdm.page_totals is 'One row per page from which users went into a purchase: what cdm.top_pages ranks.';
+comment on sequence cdm.page_totals_id_seq is 'Numbers of the rows of cdm.page_totals.';
 comment on column cdm.page_totals.id is 'A number of the row, without a meaning.';
 comment on column cdm.page_totals.page_url is 'page_url of the product''s page; (none) where it is missing.';
 comment on column cdm.page_totals.count_purchases is 'Number of purchases with a product added from the page.';

@@ -40,6 +40,7 @@ end
 $$;
 
 comment on table cdm.products_hours is 'One row per hour in which a product was bought.';
+comment on sequence cdm.products_hours_id_seq is 'Numbers of the rows of cdm.products_hours.';
 comment on column cdm.products_hours.id is 'A number of the row, without a meaning.';
 comment on column cdm.products_hours.hour_timestamp is 'Start of the hour of the confirmation, UTC.';
 comment on column cdm.products_hours.count_products is 'Number of products bought.';

@@ -76,6 +76,7 @@ end
 $$;
 
 comment on table cdm.source_totals is 'One row per source: what cdm.sources shows with shares.';
+comment on sequence cdm.source_totals_id_seq is 'Numbers of the rows of cdm.source_totals.';
 comment on column cdm.source_totals.id is 'A number of the row, without a meaning.';
 comment on column cdm.source_totals.referer_url is 'referer_url; (direct) where it is missing.';
 comment on column cdm.source_totals.utm_campaign is 'utm_campaign; (none) where it is missing.';

@@ -1,4 +1,4 @@
-{% from "macros.jinja" import user_source_hash -%}
+{% from "macros.jinja" import comments_on_user_days, user_source_hash -%}
 -- cdm.user_days: one row per user, day and source (referer and campaign) that the user's page views of that day carry.
 -- Reads pg_temp.changed_views, or stage.page_views for a rebuild. Writes cdm.user_days, and to
 -- pg_temp.changed_user_days what is added to it, with whether the user had come by the source before, on whatever day.
@@ -133,15 +133,7 @@ $$;
 
 comment on table cdm.user_days is
 'One row per user, day and source: how many page views of the user carry that source on that day.';
-comment on column cdm.user_days.day is 'The day in UTC.';
-comment on column cdm.user_days.user_id is 'The user, as in stage.page_views.';
-comment on column cdm.user_days.referer_url is 'referer_url; (direct) where it is missing.';
-comment on column cdm.user_days.utm_campaign is 'utm_campaign; (none) where it is missing.';
-comment on column cdm.user_days.count_views is 'Number of page views, of steps and of any other page.';
-comment on column cdm.user_days.count_product_views is 'Number of views of a product.';
-comment on column cdm.user_days.count_cart_views is 'Number of views of a cart.';
-comment on column cdm.user_days.count_payment_views is 'Number of views of a payment.';
-comment on column cdm.user_days.count_confirmation_views is 'Number of views of a confirmation, of a purchase or not.';
+{{ comments_on_user_days("cdm.user_days") }}
 comment on function cdm.refresh_user_days(boolean) is
 'Brings cdm.user_days up to date with the changed page views, or with all; leaves what changed in pg_temp.';
 

@@ -70,6 +70,8 @@ begin
         update stage.loads set refreshed_at = clock_timestamp() where id = any (new_loads);
         update cdm.rebuild set page_views = false, purchases = false where page_views or purchases;
     end if;
+    -- Last, since the apply of another database that makes the same roles waits for this transaction to end.
+    perform cdm.grant_rights();
     return next;
 end
 $$;
@@ -77,7 +79,9 @@ $$;
 comment on schema cdm is 'The marts: what people read. Each refresh of them becomes visible as a whole.';
 comment on function cdm.refresh(boolean) is
 'Takes the new loads into the marts, or builds all anew; says how many loads and rows were new.';
-comment on table cdm.rebuild is 'One row: what the next refresh must build anew, since its definition has changed.';
+comment on table cdm.rebuild is
+'One row per warehouse: what the next refresh must build anew, since its definition has changed.';
+comment on column cdm.rebuild.only_row is 'Always true: the key that allows for one row.';
 comment on column cdm.rebuild.page_views is 'All, from the page views on.';
 comment on column cdm.rebuild.purchases is 'The purchases and what is counted from them.';
 comment on function cdm.request_rebuild(text) is

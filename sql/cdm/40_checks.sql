@@ -1,4 +1,4 @@
-{% from "macros.jinja" import purchase_columns -%}
+{% from "macros.jinja" import comments_on_purchases, comments_on_user_days, purchase_columns -%}
 -- One view a check: its rows are the failures. `clickmart check` runs every view of the schema checks.
 -- They compute anew what the refreshes have kept up to date, each mart from the table below it.
 
@@ -21,6 +21,10 @@ full join cdm.events_hours as marts using (hour_timestamp, event_type)
 where marts.count_events is distinct from expected.count_events;
 
 comment on view checks.events_hours is 'Every hour''s events are the page views of that hour and type.';
+comment on column checks.events_hours.hour_timestamp is 'Start of the hour, UTC.';
+comment on column checks.events_hours.event_type is 'Page type.';
+comment on column checks.events_hours.count_events is 'Number in cdm.events_hours; null where the row is missing.';
+comment on column checks.events_hours.expected_events is 'Number of page views; null where there are none.';
 
 create or replace view checks.purchases as
 (
@@ -46,6 +50,8 @@ union all
 );
 
 comment on view checks.purchases is 'cdm.purchases holds the purchases that the page views make, and no other.';
+comment on column checks.purchases.problem is 'missing from cdm.purchases, or not a purchase and there all the same.';
+{{ comments_on_purchases("checks.purchases") }}
 
 create or replace view checks.products_hours as
 with expected as (
@@ -64,6 +70,11 @@ full join cdm.products_hours as marts using (hour_timestamp)
 where marts.count_products is distinct from expected.count_products;
 
 comment on view checks.products_hours is 'Every hour''s products are those of the purchases confirmed in it.';
+comment on column checks.products_hours.hour_timestamp is 'Start of the hour, UTC.';
+comment on column checks.products_hours.count_products is
+'Number in cdm.products_hours; null where the row is missing.';
+comment on column checks.products_hours.expected_products is
+'Number of products of the purchases; null where there are none.';
 
 create or replace view checks.page_totals as
 with expected as (
@@ -83,6 +94,9 @@ full join cdm.page_totals as marts using (page_url)
 where marts.count_purchases is distinct from expected.count_purchases;
 
 comment on view checks.page_totals is 'Every page''s purchases are those with a product added from it.';
+comment on column checks.page_totals.page_url is 'page_url of the product''s page; (none) where it is missing.';
+comment on column checks.page_totals.count_purchases is 'Number in cdm.page_totals; null where the row is missing.';
+comment on column checks.page_totals.expected_purchases is 'Number of purchases; null where there are none.';
 
 create or replace view checks.user_days as
 with expected as (
@@ -123,6 +137,8 @@ union all
 );
 
 comment on view checks.user_days is 'Every user''s views by day and source are those of the page views.';
+comment on column checks.user_days.problem is 'missing from cdm.user_days, or not in the page views and there all the same.';
+{{ comments_on_user_days("checks.user_days") }}
 
 create or replace view checks.sources as
 with users as (
@@ -157,6 +173,12 @@ where
     or marts.count_purchases is distinct from coalesce(purchases.count_purchases, 0);
 
 comment on view checks.sources is 'Every source''s users and purchases are those of the page views and purchases.';
+comment on column checks.sources.referer_url is 'referer_url; (direct) where it is missing.';
+comment on column checks.sources.utm_campaign is 'utm_campaign; (none) where it is missing.';
+comment on column checks.sources.count_users is 'Number in cdm.sources; null where the row is missing.';
+comment on column checks.sources.expected_users is 'Number of users of the page views; null where there are none.';
+comment on column checks.sources.count_purchases is 'Number in cdm.sources; null where the row is missing.';
+comment on column checks.sources.expected_purchases is 'Number of purchases.';
 
 create or replace view checks.shares as
 select sum(share_users) as sum_of_shares
@@ -164,6 +186,7 @@ from cdm.sources
 having abs(sum(share_users) - 1) > 1e-9;
 
 comment on view checks.shares is 'The shares of all sources are 1 together.';
+comment on column checks.shares.sum_of_shares is 'Sum of share_users over cdm.sources, which is not 1.';
 
 create or replace view checks.deliveries as
 select
@@ -177,6 +200,10 @@ group by user_id, viewed_at, event_id
 having count(*) > 1;
 
 comment on view checks.deliveries is 'A page view that was delivered twice stands in stage.page_views once.';
+comment on column checks.deliveries.user_id is 'The user, as in stage.page_views. Personal data.';
+comment on column checks.deliveries.viewed_at is 'The instant in UTC.';
+comment on column checks.deliveries.event_id is 'event_id of the deliveries.';
+comment on column checks.deliveries.count_rows is 'Number of rows that should be one.';
 
 create or replace view checks.loads as
 with events as (
@@ -217,5 +244,12 @@ where
 
 comment on view checks.loads is
 'Every load has the rows and the rejects that it says it has, and no row is without a load.';
+comment on column checks.loads.id is 'Number of the load.';
+comment on column checks.loads.file_name is 'Path of the file as it was given; null where rows belong to no load.';
+comment on column checks.loads.status is 'loaded or failed.';
+comment on column checks.loads.rows_loaded is 'Number of rows that stage.loads says.';
+comment on column checks.loads.rows_found is 'Number of rows in stage.events.';
+comment on column checks.loads.rows_rejected is 'Number of rejects that stage.loads says.';
+comment on column checks.loads.rejects_found is 'Number of rejects in stage.events_rejected.';
 
 comment on schema checks is 'One view a check: its rows are the failures.';

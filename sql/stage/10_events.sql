@@ -4,22 +4,68 @@ comment on schema stage is
 'Events as their files gave them, and the page views read from them. Holds personal data.';
 
 comment on table stage.events is 'One row per event of the source, as is (docs/meaning.md 1). Written by load alone.';
+comment on sequence stage.events_id_seq is 'Numbers of the rows of stage.events; a session takes 100 at a time.';
 comment on column stage.events.id is 'Number of the row, in the order of loading; part of the primary key.';
+comment on column stage.events.event_id is 'The source''s own name of the event; the same when it is delivered twice.';
 comment on column stage.events.event_timestamp is
 'The instant as the source wrote it; a text that is no timestamp is kept but makes no page view.';
+comment on column stage.events.event_type is 'Kind of event, as pageview. The marts count by the page type instead.';
+comment on column stage.events.page_url is 'Full address of the page that was viewed.';
+comment on column stage.events.page_url_path is 'Path of the page''s address; page type and step are read from it.';
+comment on column stage.events.referer_url is 'Address or host of the page that the visitor came from.';
+comment on column stage.events.referer_url_scheme is 'Scheme of the referer''s address, as http.';
+comment on column stage.events.referer_url_port is 'Port of the referer''s address, as 80.';
+comment on column stage.events.referer_medium is 'Kind of place that the referer is, as search or internal.';
+comment on column stage.events.utm_medium is 'Kind of advertising that led here, as cpc or organic.';
+comment on column stage.events.utm_source is 'Who sent the visitor, as the link says: a search engine, a newsletter.';
+comment on column stage.events.utm_content is 'Which of a campaign''s advertisements or links was followed.';
+comment on column stage.events.utm_campaign is 'The advertising campaign that led here.';
+comment on column stage.events.click_id is
+'Identifier of the click on an advertisement. Personal data: the source may give a user the same one always.';
+comment on column stage.events.geo_latitude is 'Latitude of the visitor''s place, in degrees. Personal data.';
+comment on column stage.events.geo_longitude is 'Longitude of the visitor''s place, in degrees. Personal data.';
+comment on column stage.events.geo_country is 'Country of the visitor''s place, by its code of two letters.';
+comment on column stage.events.geo_timezone is 'Time zone of the visitor''s place, as Europe/Berlin.';
+comment on column stage.events.geo_region_name is 'Town or region of the visitor''s place. Personal data.';
+comment on column stage.events.ip_address is 'Network address of the visitor. Personal data.';
+comment on column stage.events.browser_name is 'Name of the browser.';
+comment on column stage.events.browser_user_agent is
+'What the browser says of itself, whole. Personal data: it may tell visitors apart.';
+comment on column stage.events.browser_language is 'Language that the browser asks for, as de_DE.';
+comment on column stage.events.os is 'The visitor''s operating system with its version.';
+comment on column stage.events.os_name is 'Name of the visitor''s operating system.';
+comment on column stage.events.os_timezone is 'Time zone that the visitor''s device is set to.';
+comment on column stage.events.device_type is 'Kind of the visitor''s device, as Mobile.';
+comment on column stage.events.device_is_mobile is 'Whether the visitor''s device is a mobile one.';
+comment on column stage.events.user_custom_id is
+'The user as the site knows them, often by their e-mail address. Personal data.';
+comment on column stage.events.user_domain_id is
+'The user as the tracker knows them, by a cookie of the site. Personal data.';
 comment on column stage.events.batch_id is 'The load that brought the row: stage.loads.id.';
 
 comment on table stage.events_rejected is 'One row per record that could not be stored, whole as it stood.';
+comment on sequence stage.events_rejected_id_seq is 'Numbers of the rows of stage.events_rejected.';
+comment on column stage.events_rejected.id is 'Number of the row, in the order of loading.';
 comment on column stage.events_rejected.batch_id is 'The load that met the record: stage.loads.id.';
+comment on column stage.events_rejected.source_file is 'Path of the file that held the record; - for standard input.';
 comment on column stage.events_rejected.line_number is
 'Line on which the record starts, from 1; in a Parquet file the number of the row.';
 comment on column stage.events_rejected.reason is 'Why the record could not be stored.';
-comment on column stage.events_rejected.raw is 'The record as it stood; a byte that text cannot hold as \xNN.';
+comment on column stage.events_rejected.raw is
+'The record as it stood; a byte that text cannot hold as \xNN. Personal data.';
+comment on column stage.events_rejected.rejected_at is 'When the record was set aside.';
 
 comment on table stage.loads is 'One row per load of a file. A content is loaded once, whatever its name.';
+comment on sequence stage.loads_id_seq is 'Numbers of loads; one that was skipped or undone leaves a gap.';
+comment on column stage.loads.id is 'Number of the load, in the order of beginning: batch_id of its rows.';
 comment on column stage.loads.file_name is 'Path of the file as it was given; - for standard input.';
 comment on column stage.loads.checksum is 'SHA-256 of the file''s bytes, in hexadecimal.';
 comment on column stage.loads.size is 'Size of the file in bytes.';
+comment on column stage.loads.format is 'Format in which the file was read, as jsonl or csv, with its packing.';
+comment on column stage.loads.rows_loaded is 'Number of its rows in stage.events.';
+comment on column stage.loads.rows_rejected is 'Number of its records in stage.events_rejected.';
+comment on column stage.loads.started_at is 'When the file was opened.';
+comment on column stage.loads.finished_at is 'When the file had been read to its end.';
 comment on column stage.loads.status is
 'loaded, or failed: too many rejects, then the rejects are here and the rows are not.';
 comment on column stage.loads.refreshed_at is 'When a refresh took the load into the marts; null while none has.';

@@ -96,11 +96,17 @@ cross join lateral (
 
 comment on view stage.parsed_events is
 'One row per row of stage.events, read as a page view; deliveries of the same view are not yet one.';
+comment on column stage.parsed_events.batch_id is 'The load that brought the row: stage.loads.id.';
 comment on column stage.parsed_events.row_id is 'stage.events.id.';
-comment on column stage.parsed_events.user_id is 'user_domain_id, else user_custom_id; null for a view without a user.';
+comment on column stage.parsed_events.user_id is
+'user_domain_id, else user_custom_id; null for a view without a user. Personal data.';
 comment on column stage.parsed_events.viewed_at is
 'The instant in UTC; null where event_timestamp is no timestamp: then the row is no page view.';
 comment on column stage.parsed_events.step is 'Step of the purchase funnel; null for any other page.';
 comment on column stage.parsed_events.page_type is 'First segment of the page path; (none) where there is none.';
+comment on column stage.parsed_events.event_id is 'event_id; null where it is missing.';
+comment on column stage.parsed_events.page_url is 'page_url; null where it is missing.';
+comment on column stage.parsed_events.referer_url is 'referer_url; null where it is missing.';
+comment on column stage.parsed_events.utm_campaign is 'utm_campaign; null where it is missing.';
 
 select cdm.request_rebuild('page_views');

@@ -9,10 +9,15 @@ comment on table stage.page_views is
 comment on column stage.page_views.batch_id is 'The load of the delivery that stands for the view.';
 comment on column stage.page_views.row_id is 'stage.events.id of the delivery that stands for the view.';
 comment on column stage.page_views.user_hash is 'hashtextextended(user_id, 0), for the indexes; null without a user.';
-comment on column stage.page_views.user_id is 'user_domain_id, else user_custom_id; null for a view without a user.';
+comment on column stage.page_views.user_id is
+'user_domain_id, else user_custom_id; null for a view without a user. Personal data.';
 comment on column stage.page_views.viewed_at is 'The instant in UTC.';
 comment on column stage.page_views.step is 'Step of the purchase funnel; null for any other page.';
 comment on column stage.page_views.page_type is 'First segment of the page path; (none) where there is none.';
+comment on column stage.page_views.event_id is 'event_id of the delivery; null where it is missing.';
+comment on column stage.page_views.page_url is 'page_url of the delivery; null where it is missing.';
+comment on column stage.page_views.referer_url is 'referer_url of the delivery; null where it is missing.';
+comment on column stage.page_views.utm_campaign is 'utm_campaign of the delivery; null where it is missing.';
 comment on type stage.step is 'A step of the purchase funnel, in the order in which they are taken at one instant.';
 
 -- One row per page view among those loads, deliveries of one view compared: one sort. Views without an event_id are
