@@ -373,6 +373,16 @@ def test_each_card_runs_in_psql_and_here_and_gives_the_columns_that_its_chart_na
     assert shop.query(card.sql) == list(read_card(shop.connection, read_project(), card, {}, limit=10_000).rows)
 
 
+def test_a_reader_of_the_marts_may_run_every_card(sold: Shop) -> None:
+    """As Metabase does: nothing of stage is read but through views of cdm."""
+    with sold.connection.transaction(force_rollback=True):
+        sold.query("select set_config('role', 'clickmart_reader', true)")
+        for param in CARDS:
+            (card,) = param.values
+            read_card(sold.connection, read_project(), card, {}, limit=10)
+        assert sold.query("select current_user") == [("clickmart_reader",)]
+
+
 @pytest.mark.parametrize("dashboard", BUILT_IN.values(), ids=BUILT_IN)
 def test_each_filter_is_one_of_the_four_and_narrows_a_card(dashboard: Dashboard) -> None:
     assert list(dashboard.filters) == ["from", "to", "referer", "campaign"]

@@ -137,7 +137,8 @@ union all
 );
 
 comment on view checks.user_days is 'Every user''s views by day and source are those of the page views.';
-comment on column checks.user_days.problem is 'missing from cdm.user_days, or not in the page views and there all the same.';
+comment on column checks.user_days.problem is
+'missing from cdm.user_days, or not in the page views and there all the same.';
 {{ comments_on_user_days("checks.user_days") }}
 
 create or replace view checks.sources as
