@@ -11,7 +11,7 @@ from .errors import ClickmartError, LoadError, ProjectError, SqlError, UsageErro
 from .version import __version__
 
 if TYPE_CHECKING:
-    from .api import apply, check, completion, demo, init, load, psql, render, status, stop
+    from .api import apply, check, completion, demo, init, load, psql, render, report, status, stop
 
 __all__ = [
     "ClickmartError",
@@ -29,6 +29,7 @@ __all__ = [
     "load",
     "psql",
     "render",
+    "report",
     "status",
     "stop",
 ]

@@ -12,12 +12,12 @@ import shutil
 import signal
 import subprocess
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from .embedded import EmbeddedServer
 from .errors import LoadError, ProjectError, UsageError, WarehouseError
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from .checks import CheckReport
     from .loading import LoadReport
     from .marts import Mart
+    from .report import ReportFile
     from .state import StatusReport
 
 PathLike = str | os.PathLike[str]
@@ -39,6 +40,7 @@ _PROGRAM: Final = "clickmart"
 #: By it the script asks the command, as click has it.
 _COMPLETION_VARIABLE: Final = "_CLICKMART_COMPLETE"
 REPORT_FILE: Final = "report.html"
+REPORT_FOLDER: Final = "report"
 _DEMO_ROWS: Final = 5
 
 
@@ -192,6 +194,43 @@ def check(*, dsn: str | None = None, project: PathLike | None = None) -> CheckRe
         return run_checks(connection, _project(project))
 
 
+def report(
+    output: PathLike | None = None,
+    *,
+    dsn: str | None = None,
+    project: PathLike | None = None,
+    format: Literal["html", "png"] = "html",  # the option's name
+    dashboards: Iterable[str] = (),
+    filters: Mapping[str, str] | None = None,
+) -> ReportFile:
+    """Writes the dashboards as one HTML page that needs nothing else, or as an image a card. Only reads the warehouse.
+
+    `output` is the page's file (None is report.html, "-" gives it back as text), or the folder of the images (None is
+    report). `dashboards` names some, all without; `filters` are values by the filters' names.
+    """
+    if format not in ("html", "png"):
+        raise UsageError(f"format must be html or png, found {format!r}")
+    path = Path(output or (REPORT_FILE if format == "html" else REPORT_FOLDER))
+    if path == Path("-") and format == "png":
+        raise UsageError("images go to a folder; name one by -o")
+    if isinstance(dashboards, str):
+        dashboards = (dashboards,)
+    warehouse = find_warehouse(dsn)
+    if warehouse.embedded and not warehouse.exists:
+        raise ProjectError(f"nothing to report: no warehouse in {warehouse.embedded.home}; run `clickmart apply`")
+    from .report import write_report
+
+    with warehouse.connect() as connection:
+        return write_report(
+            connection,
+            _project(project),
+            None if path == Path("-") else path,
+            format=format,
+            dashboards=tuple(dashboards),
+            filters=filters,
+        )
+
+
 def init(folder: PathLike) -> InitReport:
     """Copies the built-in project to `folder`, to be changed. Raises ProjectError where the folder is not empty."""
     return InitReport(init_project(os.fspath(folder)))
@@ -250,10 +289,10 @@ def demo(*, dsn: str | None = None) -> DemoReport:
     Raises ProjectError in a warehouse that holds other data, with which the sample would mix.
     """
     from . import applying
-    from .html_report import write_report
     from .loading import load_files
     from .marts import MARTS, read_mart
     from .paths import find_files
+    from .report import write_report
 
     warehouse, project = find_warehouse(dsn), _project(None)
     sample = find_files([Path(__file__).parent / "sample"])
@@ -273,7 +312,8 @@ def demo(*, dsn: str | None = None) -> DemoReport:
     applied = applying.apply(warehouse, project)
     with warehouse.connect() as connection:
         marts = tuple(read_mart(connection, name, _DEMO_ROWS) for name in MARTS)
-        report = write_report(connection, project, Path(REPORT_FILE).absolute())
+        report = Path(REPORT_FILE).absolute()
+        write_report(connection, project, report)
     return DemoReport(loaded, applied, marts, report)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 
 import psycopg
 
@@ -17,18 +18,32 @@ from .warehouse import Connection
 
 @dataclass(frozen=True, slots=True)
 class CardRows:
-    """What a card's query gives, values as psycopg reads them: at most `limit` rows, and whether there are more."""
+    """What a card's query gives, values as psycopg reads them: `rows`, in their order, of `count_rows` that there are.
+
+    `newest` tells which where there are more: the last ones, of a course of time, else the first.
+    """
 
     columns: tuple[str, ...]
     rows: tuple[tuple[object, ...], ...]
-    more: bool
+    count_rows: int
+    newest: bool = False
+
+    @property
+    def more(self) -> bool:
+        return self.count_rows > len(self.rows)
+
+    def shortened(self, limit: int) -> CardRows:
+        """At most `limit` of the rows, by the same choice."""
+        start = max(len(self.rows) - limit, 0) if self.newest else 0
+        return CardRows(self.columns, self.rows[start : start + limit], self.count_rows, self.newest)
 
 
 def read_card(
     connection: Connection, project: Project, card: Card, values: Mapping[str, str], *, limit: int
 ) -> CardRows:
-    """Runs the card's query with those values of filters, in the caller's transaction.
+    """Runs the card's query with those values of filters, in the caller's transaction, and takes up to `limit` rows.
 
+    Of a chart over time that its query sorts upwards these are the last, which are the newest; else the first.
     Raises SqlError, with the file's line, for a query that PostgreSQL refuses; ProjectError where a column is missing
     that the chart names, or where a filter has no value and its variable stands in no clause.
     """
@@ -36,12 +51,26 @@ def read_card(
     statement = next(split_statements(text))
     try:
         cursor = connection.execute(statement.text.encode())
-        rows = cursor.fetchmany(limit + 1)
+        columns = tuple(column.name for column in cursor.description or ())
+        count = max(cursor.rowcount, 0)
+        newest = count > 1 and card.x in columns and _rises(cursor, columns.index(card.x), count)
+        if count > 1:
+            cursor.scroll(max(count - limit, 0) if newest else 0, mode="absolute")
+        rows = cursor.fetchmany(limit)
     except psycopg.Error as error:
         raise sql_error(error, project, card.path, text, statement.offset) from error
-    columns = tuple(column.name for column in cursor.description or ())
     for name in (*card.named_columns, *card.columns):
         if name not in columns:
             found = ", ".join(columns)
             raise ProjectError(f"{card.path}: gives no column {name!r}, which dashboard.toml names; there are {found}")
-    return CardRows(columns, tuple(rows[:limit]), len(rows) > limit)
+    return CardRows(columns, tuple(rows), count, newest)
+
+
+def _rises(cursor: psycopg.Cursor[tuple[object, ...]], column: int, count: int) -> bool:
+    """Whether the column is a time, and later in the last row than in the first."""
+    ends = []
+    for row in (0, count - 1):
+        cursor.scroll(row, mode="absolute")
+        ends += [found[column] for found in cursor.fetchmany(1)]
+    first, last = ends
+    return isinstance(first, date) and type(first) is type(last) and first < last

@@ -13,7 +13,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
-from typing import IO, TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
+from typing import IO, TYPE_CHECKING, Any, Final, Literal, Protocol, runtime_checkable
 
 import click
 
@@ -329,6 +329,45 @@ def check(dsn: str | None, project: str | None, as_json: bool) -> None:
     if report.failed:
         click.echo("clickmart: a check failed", err=True)
         click.get_current_context().exit(1)
+
+
+@main.command()
+@click.option("--output", "-o", metavar="FILE", help="The page's file, - for standard output; a folder for images.")
+@click.option("--format", type=click.Choice(["html", "png"]), default="html", help="One page, or an image a card.")
+@click.option("--dashboard", "dashboards", metavar="NAME", multiple=True, help="This dashboard; may be given again.")
+@click.option(
+    "--filter", "filters", metavar="NAME=VALUE", multiple=True, help="Narrow by a filter; may be given again."
+)
+@project_option
+@json_option
+@click.pass_obj
+def report(
+    dsn: str | None,
+    output: str | None,
+    format: Literal["html", "png"],  # the option's name
+    dashboards: tuple[str, ...],
+    filters: tuple[str, ...],
+    project: str | None,
+    as_json: bool,
+) -> None:
+    """Write the dashboards as one HTML file that opens anywhere, or as images."""
+    from . import api
+
+    if as_json and output == "-":
+        raise click.UsageError("--json describes a file; -o - writes none")
+    values = dict(map(_named_value, filters))
+    written = api.report(output, dsn=dsn, project=project, format=format, dashboards=dashboards, filters=values)
+    if written.page is not None:
+        click.echo(written.page.encode(), nl=False)  # as bytes: it is UTF-8, whatever the terminal is
+    else:
+        _print(written, as_json)
+
+
+def _named_value(said: str) -> tuple[str, str]:
+    name, equals, value = said.partition("=")
+    if not equals:
+        raise click.UsageError(f"--filter takes NAME=VALUE, found {said!r}")
+    return name, value
 
 
 class PassThrough(click.Command):

@@ -1,0 +1,474 @@
+"""Vega-Lite specs of cards, made from their points: for the page, and for an image. Pure functions.
+
+Data stands beside a spec and not in it, and its fields have names of ours (x, y, s), so that no text of a card is ever
+part of an expression.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import unquote
+
+from .dashboards import Card
+from .points import OWN_COLOURS, Number, Points, format_of, title_of
+
+#: By place of the series, the last one for all that have none of their own. Each has a contrast of 3 and more to the
+#: background, and is told apart from the others by eyes that lack a colour as well.
+LIGHT: Final = (
+    "#2f6fde", "#cb8000", "#12a567", "#c273ca", "#fc5562", "#6b2175", "#535911", "#2a33a2", "#792237", "#8b9098",
+)  # fmt: skip
+DARK: Final = (
+    "#5b9bff", "#e39b1f", "#2fc483", "#cc74d2", "#ff6f6f", "#f2d9ff", "#d3da6a", "#7f7bff", "#ffbfa8", "#868e99",
+)  # fmt: skip
+
+#: A course of more steps begins with its newest ones, under which a strip of all of it chooses others.
+LONG_COURSE: Final = 400
+_FIRST_STEPS: Final = 336
+#: Characters of a name on an axis, and on a narrow one; pixels that they may take.
+_LABEL: Final = 34
+_NARROW_LABEL: Final = 19
+_VALUE_ROOM: Final = 52
+_ROW_HEIGHT: Final = 28
+_STEP_HEIGHT: Final = 58
+_STRIP_HEIGHT: Final = 40
+#: The width of the value axis where two views stand above each other.
+AXIS_WIDTH: Final = 52
+_SCHEMA: Final = "https://vega.github.io/schema/vega-lite/v6.json"
+
+Spec = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Where a spec is drawn. On the page colours are CSS variables, and the page's own function writes the values."""
+
+    on_page: bool
+
+    def colour(self, name: str) -> str:
+        fixed = {"text": "#1c2129", "muted": "#5c6470", "line": "#e3e6ea", "back": "#ffffff"}
+        return f"var(--{name})" if self.on_page else fixed[name]
+
+    @property
+    def palette(self) -> list[str]:
+        return [f"var(--c{place})" for place in range(len(LIGHT))] if self.on_page else list(LIGHT)
+
+    def shown(self, value: str, said: str | None, *, axis: bool = False) -> str:
+        """The expression of a text for the value of an expression."""
+        if self.on_page:
+            kind = said if said in ("percent", "duration", "bytes", "date", "hour") else "number"
+            return f"shown({value}, '{'compact' if axis and kind == 'number' else kind}')"
+        if said == "percent":
+            return f"format({value}, '.1~%')"
+        if said == "duration":
+            hours, minutes = f"format({value} / 3600, '.1~f') + ' h'", f"format({value} / 60, '.1~f') + ' min'"
+            return f"{value} >= 3600 ? {hours} : {value} >= 60 ? {minutes} : format({value}, '.1~f') + ' s'"
+        if said == "bytes":
+            return f"format({value}, '.3~s') + 'B'"
+        return f"abs({value}) >= 10000 ? format({value}, '.3~s') : format({value}, ',.4~f')"
+
+
+PAGE: Final = Look(on_page=True)
+IMAGE: Final = Look(on_page=False)
+
+
+def is_long(points: Points) -> bool:
+    return points.scale == "time" and max(points.x) - min(points.x) > LONG_COURSE * points.step
+
+
+def columns_of(points: Points) -> dict[str, list[Number | None]]:
+    """The data of a spec, column by column."""
+    return {"x": list(points.x), "y": list(points.y), "s": list(points.series)}
+
+
+def rows_of(points: Points) -> list[dict[str, Number | None]]:
+    """The data of a spec, as Vega takes it."""
+    return [{"x": x, "y": y, "s": s} for x, y, s in zip(points.x, points.y, points.series, strict=True)]
+
+
+def spec_of(card: Card, points: Points, height: int, look: Look) -> Spec:
+    """The spec of the card's chart, some `height` pixels high, without its width and its data, named `points`."""
+    drawn = _DRAWN_BY[card.chart](card, points, height, look)
+    drawn.setdefault("height", height)
+    if "vconcat" in drawn:
+        del drawn["height"]
+    # Hidden by the page's legend: a colour's place.
+    hidden = {"filter": "indexof(hidden, datum.c) < 0"}
+    colour_of = "datum.x" if card.chart == "pie" else "datum.s"
+    transform = [{"calculate": f"min({colour_of}, {OWN_COLOURS})", "as": "c"}, hidden]
+    return {
+        "$schema": _SCHEMA,
+        "data": {"name": "points"},
+        "params": [
+            {"name": "hidden", "value": []},
+            {"name": "narrow", "value": False},
+            {"name": "names", "value": list(points.names)},
+            {"name": "labels", "value": [short(name) for name in points.names]},
+            {"name": "narrow_labels", "value": [short(name, _NARROW_LABEL) for name in points.names]},
+            {
+                "name": "legend_names",
+                "value": legend_names(points.names if card.chart == "pie" else points.series_names),
+            },
+            *drawn.pop("params", []),
+        ],
+        **drawn,
+        "transform": transform + drawn.pop("transform", []),
+        "config": _config(look),
+    }
+
+
+def legend_names(names: Sequence[str]) -> list[str]:
+    """The names of the colours: where more are than have one of their own, how many share the last."""
+    own = [short(name) for name in names[:OWN_COLOURS]]
+    rest = names[OWN_COLOURS:]
+    if not rest:
+        return own
+    return [*own, short(rest[0]) if len(rest) == 1 else f"{len(rest)} others"]
+
+
+def short(text: str, length: int = _LABEL) -> str:
+    """A label for an axis: a link without what all links have, and a long text without its middle."""
+    bare = text.partition("://")[2] if text.startswith(("http://", "https://")) else text
+    text = unquote(bare).rstrip("/") or text
+    return text if len(text) <= length else f"{text[: length // 2 - 1]}…{text[-length // 2 :]}"
+
+
+def _bar(card: Card, points: Points, height: int, look: Look) -> Spec:
+    count = max(len(points.series_names), 1)
+    y = _measure(card, look, stack="zero" if card.stacked else None)
+    if points.scale == "names":
+        encoding = {
+            "x": _names_axis(card, points, look),
+            "y": y,
+            "color": _colour(points, look),
+            "order": {"field": "s"},
+        }
+        if count > 1 and not card.stacked:
+            encoding["xOffset"] = {"field": "s", "type": "ordinal"}
+        mark = {"type": "bar", "tooltip": {"content": "data"}, "cornerRadiusEnd": 2, "width": {"band": 0.8}}
+        return {"mark": mark, "encoding": encoding, "title": _caption(card)}
+
+    # A bar takes up its own time and no more: what has no row stays empty. Bars side by side share it.
+    length = points.step / (1 if card.stacked else count)
+    begin = "datum.x" if card.stacked or count == 1 else f"datum.x + datum.s * {length}"
+    transform = [{"calculate": begin, "as": "x0"}, {"calculate": f"datum.x0 + {length}", "as": "x1"}]
+    bars = {
+        "mark": {
+            "type": "bar",
+            "tooltip": {"content": "data"},
+            "clip": True,
+            "binSpacing": 0,
+            # A gap between bars, while they are wide enough to spare it.
+            "x2Offset": {"expr": f"width / {max(len(set(points.x)), 1)} > 5 ? -1 : 0"},
+        },
+        "encoding": {
+            "x": _time_axis("x0", look) | {"bin": "binned"},
+            "x2": {"field": "x1"},
+            "y": y,
+            "color": _colour(points, look),
+            "order": {"field": "s"},
+        },
+    }
+    if not (look.on_page and is_long(points)):
+        return {**bars, "transform": transform, "title": _caption(card)}
+    return _with_strip(card, points, bars, height, look, transform)
+
+
+def _row(card: Card, points: Points, height: int, look: Look) -> Spec:
+    count = max(len(points.series_names), 1)
+    names = _names_axis(card, points, look) | {"axis": _row_axis(card, points, look)}
+    is_plain = count == 1
+    low, high = min(0, *points.drawn_y), max(0, *points.drawn_y)
+    measure = _measure(card, look, stack="zero" if card.stacked else None)
+    if is_plain:
+        # Room for the values at the ends of the bars.
+        ends = [_VALUE_ROOM if low < 0 else 0, {"expr": f"width - {_VALUE_ROOM}"} if high > 0 else {"expr": "width"}]
+        measure |= {"axis": None, "scale": {"domain": [low, high or (0 if low else 1)], "range": ends}}
+    bars: Spec = {
+        "mark": {"type": "bar", "tooltip": {"content": "data"}, "cornerRadiusEnd": 3, "height": {"band": 0.72}},
+        "encoding": {"y": names, "x": measure, "color": _colour(points, look), "order": {"field": "s"}},
+    }
+    least = _ROW_HEIGHT if is_plain or card.stacked else max(_ROW_HEIGHT, 12 * count)
+    row_height = max(least, min(height // len(points.names), 40))
+    if not is_plain and not card.stacked:
+        bars["encoding"]["yOffset"] = {"field": "s", "type": "ordinal"}
+    layers = [bars]
+    if is_plain:
+        layers.append(
+            {
+                "transform": [{"calculate": look.shown("datum.y", format_of(card, card.y[0])), "as": "label"}],
+                "mark": {
+                    "type": "text",
+                    "align": {"expr": "datum.y < 0 ? 'right' : 'left'"},
+                    "dx": {"expr": "datum.y < 0 ? -6 : 6"},
+                    "color": look.colour("text"),
+                },
+                "encoding": {"y": names, "x": measure, "text": {"field": "label"}},
+            }
+        )
+    return {"layer": layers, "height": len(points.names) * row_height, "title": _caption(card)}
+
+
+def _line(card: Card, points: Points, height: int, look: Look) -> Spec:
+    # Round ends show a value between two gaps, a line of no length, as a dot.
+    mark: Spec = {"type": "line", "strokeWidth": 2, "strokeCap": "round", "strokeJoin": "round", "clip": True}
+    y = _measure(card, look, stack=None)
+    if card.chart == "area":
+        is_stacked = card.stacked or len(points.series_names) == 1
+        y = _measure(card, look, stack="zero" if card.stacked else None)
+        mark = {"type": "area", "clip": True, "fillOpacity": 0.85 if is_stacked else 0.25, "line": not card.stacked}
+    x = _x_axis(card, points, look)
+    drawn = {
+        "mark": mark,
+        "encoding": {
+            "x": x,
+            "y": y,
+            "color": _colour(points, look),
+            "detail": {"field": "s"},
+            "order": {"field": "s" if card.stacked else "x"},
+        },
+    }
+    # Under the pointer: the values of all series at the nearest place.
+    nearest = {"type": "point", "encodings": ["x"], "nearest": True, "on": "pointerover", "clear": "pointerout"}
+    rule = {
+        "transform": [{"filter": "isValid(datum.y)"}, {"aggregate": [], "groupby": ["x"]}],
+        "params": [{"name": "hover", "select": nearest}],
+        "mark": {"type": "rule", "color": look.colour("muted"), "tooltip": {"content": "data"}, "clip": True},
+        "encoding": {
+            "x": {key: value for key, value in x.items() if key != "axis"},
+            "opacity": {"condition": {"param": "hover", "empty": False, "value": 0.6}, "value": 0},
+        },
+    }
+    view: Spec = {"layer": [drawn, rule] if look.on_page else [drawn]}
+    if not (look.on_page and is_long(points)):
+        return {**view, "title": _caption(card)}
+    return _with_strip(card, points, view, height, look, [])
+
+
+def _pie(card: Card, points: Points, height: int, look: Look) -> Spec:
+    return {
+        "transform": [{"filter": "datum.y > 0"}],
+        "mark": {
+            "type": "arc",
+            "tooltip": {"content": "data"},
+            "outerRadius": {"expr": "min(width, height) / 2"},
+            "innerRadius": {"expr": "min(width, height) / 3.4"},
+            "stroke": look.colour("back"),
+            "strokeWidth": 2,
+        },
+        "encoding": {
+            "theta": {"field": "y", "type": "quantitative", "stack": True},
+            "color": _colour(points, look, count=len(points.names)),
+            "order": {"field": "x"},
+        },
+        "view": {"stroke": None},
+    }
+
+
+def _funnel(card: Card, points: Points, height: int, look: Look) -> Spec:
+    first = points.drawn[0][1]
+    steps = _names_axis(card, points, look) | {"axis": _row_axis(card, points, look)}
+    said = format_of(card, card.y[0])
+    # Room for the texts right of the longest bar.
+    x = {
+        "field": "y",
+        "type": "quantitative",
+        "axis": None,
+        "scale": {"domain": [0, 1.45 * max(1e-9, *points.drawn_y)]},
+    }
+    share = f"({look.shown('datum.share', 'percent')})"
+    drop = f"({look.shown('datum.drop', 'percent')})"
+    return {
+        "transform": [
+            {"window": [{"op": "lag", "field": "y", "as": "before"}], "sort": [{"field": "x"}]},
+            {"calculate": f"{first} ? datum.y / {first} : null", "as": "share"},
+            {"calculate": "datum.before ? datum.y / datum.before - 1 : null", "as": "drop"},
+            {"calculate": look.shown("datum.y", said), "as": "label"},
+            {
+                "calculate": f"(isValid(datum.share) ? {share} : '') + (isValid(datum.drop) ? '  ' + {drop} : '')",
+                "as": "shares",
+            },
+        ],
+        "layer": [
+            {
+                "mark": {
+                    "type": "bar",
+                    "tooltip": {"content": "data"},
+                    "cornerRadiusEnd": 4,
+                    "height": {"band": 0.72},
+                    "color": look.palette[0],
+                },
+                "encoding": {"y": steps, "x": x},
+            },
+            {
+                "mark": {
+                    "type": "text",
+                    "align": "left",
+                    "dx": 8,
+                    "dy": -8,
+                    "fontSize": 14,
+                    "fontWeight": 600,
+                    "color": look.colour("text"),
+                },
+                "encoding": {"y": steps, "x": x, "text": {"field": "label"}},
+            },
+            {
+                "mark": {"type": "text", "align": "left", "dx": 8, "dy": 10, "color": look.colour("muted")},
+                "encoding": {"y": steps, "x": x, "text": {"field": "shares"}},
+            },
+        ],
+        "height": len(points.names) * _STEP_HEIGHT,
+    }
+
+
+_DRAWN_BY: Final = {"bar": _bar, "row": _row, "line": _line, "area": _line, "pie": _pie, "funnel": _funnel}
+#: The charts of a dashboard that Vega draws; the others are HTML.
+DRAWN: Final = frozenset(_DRAWN_BY)
+
+
+def _with_strip(card: Card, points: Points, view: Spec, height: int, look: Look, transform: list[Spec]) -> Spec:
+    """The view, and under it a low one of all the time, with a window that chooses what the first shows."""
+    last = max(points.x) + points.step
+    span = {"name": "span", "value": {"x": [last - _FIRST_STEPS * points.step, last]}}
+    span["select"] = {
+        "type": "interval",
+        "encodings": ["x"],
+        "mark": {"fill": look.colour("muted"), "fillOpacity": 0.18, "stroke": look.colour("muted")},
+    }
+    encodings = view.get("layer", [view])
+    for layer in encodings:
+        x = layer["encoding"]["x"]
+        layer["encoding"]["x"] = x | {"scale": x["scale"] | {"domain": {"param": "span", "encoding": "x"}}}
+    size = {"minExtent": AXIS_WIDTH, "maxExtent": AXIS_WIDTH}
+    for layer in encodings:
+        y = layer["encoding"].get("y")
+        if y is not None:
+            layer["encoding"]["y"] = y | {"axis": y["axis"] | size}
+    strip: Spec = {
+        "height": _STRIP_HEIGHT,
+        "params": [span],
+        "transform": [{"calculate": f"datum.x + {points.step}", "as": "end"}],
+        "mark": {"type": "bar", "color": look.colour("muted"), "binSpacing": 0},
+        "encoding": {
+            "x": _time_axis("x", look) | {"bin": "binned"},
+            "x2": {"field": "end"},
+            "y": {
+                "field": "y",
+                "type": "quantitative",
+                "aggregate": "mean" if card.chart == "line" else "sum",
+                "axis": {"labels": False, "ticks": False, "grid": False, "domain": False, "title": None, **size},
+            },
+        },
+    }
+    return {
+        "vconcat": [{**view, "height": height - _STRIP_HEIGHT - 30}, strip],
+        "spacing": 12,
+        "transform": transform,
+        "title": _caption(card),
+    }
+
+
+def _measure(card: Card, look: Look, *, stack: str | None) -> Spec:
+    label = look.shown("datum.value", format_of(card, card.y[0]), axis=True)
+    return {
+        "field": "y",
+        "type": "quantitative",
+        "stack": stack,
+        "axis": {"labelExpr": label, "tickCount": 5, "title": None},
+    }
+
+
+def _x_axis(card: Card, points: Points, look: Look) -> Spec:
+    if points.scale == "time":
+        return _time_axis("x", look)
+    if points.scale == "names":
+        return _names_axis(card, points, look)
+    label = look.shown("datum.value", format_of(card, card.x), axis=True)
+    axis = {"labelExpr": label, "title": title_of(card, card.x or ""), "grid": False}
+    return {"field": "x", "type": "quantitative", "scale": {"zero": False}, "axis": axis}
+
+
+def _time_axis(field: str, look: Look) -> Spec:
+    axis: Spec = {"title": None, "grid": False, "labelOverlap": True, "labelSeparation": 12, "tickCount": {"expr": "max(2, width / 110)"}}
+    if look.on_page:
+        axis["labelExpr"] = "shown(datum.value, 'tick')"
+    return {"field": field, "type": "temporal", "scale": {"type": "utc"}, "axis": axis}
+
+
+def _names_axis(card: Card, points: Points, look: Look) -> Spec:
+    longest = max(map(len, map(short, points.names)), default=0)
+    is_turned = longest * len(points.names) > 90
+    axis: Spec = {
+        "labelExpr": _name_label(card, look),
+        "title": None,
+        "grid": False,
+        "labelAngle": -40 if is_turned else 0,
+        "labelLimit": 130,
+        "ticks": False,
+    }
+    return {"field": "x", "type": "ordinal", "axis": axis}
+
+
+def _row_axis(card: Card, points: Points, look: Look) -> Spec:
+    limit: object = {"expr": "narrow ? 140 : 270"}
+    label = _name_label(card, look)
+    return {"labelExpr": label, "title": None, "labelLimit": limit, "ticks": False, "domain": False, "labelPadding": 8}
+
+
+def _name_label(card: Card, look: Look) -> str:
+    said = format_of(card, card.x)
+    label = "(narrow ? narrow_labels : labels)[datum.value]"
+    if said in ("percent", "duration", "bytes", "number"):
+        name = "names[datum.value]"
+        return f"isFinite(toNumber({name})) ? {look.shown(f'toNumber({name})', said)} : {label}"
+    return label
+
+
+def _colour(points: Points, look: Look, count: int = 0) -> Spec:
+    """The colour of a point; an image has the legend in itself, the page beside it."""
+    count = min(count or len(points.series_names), OWN_COLOURS + 1)
+    legend = None
+    if not look.on_page and count > 1:
+        label = "legend_names[datum.value]"
+        legend = {"title": None, "orient": "bottom", "columns": 5, "labelExpr": label, "labelLimit": 200}
+    return {
+        "field": "c",
+        "type": "nominal",
+        "scale": {"domain": list(range(count)), "range": look.palette[:count]},
+        "legend": legend,
+    }
+
+
+def _caption(card: Card) -> Spec | None:
+    """What the values are, where an axis would say it sideways."""
+    if len(card.y) != 1:
+        return None
+    return {"text": title_of(card, card.y[0]), "anchor": "start", "frame": "group"}
+
+
+def _config(look: Look) -> Spec:
+    font = "system-ui, sans-serif" if look.on_page else "sans-serif"
+    muted, line = look.colour("muted"), look.colour("line")
+    return {
+        "font": font,
+        "background": None if look.on_page else look.colour("back"),
+        "aria": False,
+        "padding": 4 if look.on_page else 20,
+        "view": {"stroke": None},
+        "title": {"color": muted, "fontSize": 12, "fontWeight": "normal", "offset": 10},
+        "axis": {
+            "labelColor": muted,
+            "titleColor": muted,
+            "labelFontSize": 12,
+            "titleFontSize": 12,
+            "titleFontWeight": "normal",
+            "gridColor": line,
+            "domainColor": line,
+            "tickColor": line,
+            "labelPadding": 6,
+        },
+        "axisY": {"domain": False, "ticks": False},
+        "text": {"fontSize": 12},
+        "legend": {"labelColor": muted, "labelFontSize": 12, "symbolType": "square", "labelOffset": 6},
+    }
