@@ -10,11 +10,12 @@ import vl_convert
 from markupsafe import escape
 
 from .card_rows import CardRows
-from .charts import DRAWN, IMAGE, rows_of, spec_of
+from .charts import DRAWN, rows_of, spec_of
 from .dashboards import Card
+from .looks import IMAGE
 from .points import points_of
 from .report import Snapshot
-from .shown_values import ShownTable, shown_table
+from .shown_values import ShownTable, figures_of, shown_table
 
 #: Pixels of an image for one of its drawing.
 SCALE: Final = 2
@@ -69,6 +70,11 @@ def _svg(card: Card, rows: CardRows) -> str:
     if card.description:
         texts.append(_text(_MARGIN, y, card.description, size=12, colour="muted"))
         y += _LINE
+    if figures := figures_of(card, table):
+        for place, (column, value) in enumerate(figures):
+            x = _MARGIN + place * max((width - 2 * _MARGIN) / len(figures), 10)
+            texts += [_text(x, y, column.title, colour="muted"), _text(x, y + 38, value.text, size=32, weight=600)]
+        return _image_of(texts, width, y + 38 + _MARGIN)
     texts.append(_line(table, [column.title for column in table.columns], widths, y, weight=600))
     for row in table.rows:
         y += _LINE
@@ -81,9 +87,13 @@ def _svg(card: Card, rows: CardRows) -> str:
     if note or not table.rows:
         y += _LINE
         texts.append(_text(_MARGIN, y, note or "No rows.", size=12, colour="muted"))
-    back = f'<rect width="{width:.0f}" height="{y + _MARGIN}" fill="{IMAGE.colour("back")}"/>'
-    size = f'width="{width:.0f}" height="{y + _MARGIN}"'
-    return f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="sans-serif">{back}{"".join(texts)}</svg>'
+    return _image_of(texts, width, y + _MARGIN)
+
+
+def _image_of(parts: Sequence[str], width: float, height: float) -> str:
+    size = f'width="{width:.0f}" height="{height:.0f}"'
+    back = f'<rect {size} fill="{IMAGE.colour("back")}"/>'
+    return f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="sans-serif">{back}{"".join(parts)}</svg>'
 
 
 def _widths(table: ShownTable) -> list[float]:

@@ -6,71 +6,26 @@ part of an expression.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Final
-from urllib.parse import unquote
+from typing import Final
 
 from .dashboards import Card
-from .points import OWN_COLOURS, Number, Points, format_of, title_of
-
-#: By place of the series, the last one for all that have none of their own. Each has a contrast of 3 and more to the
-#: background, and is told apart from the others by eyes that lack a colour as well.
-LIGHT: Final = (
-    "#2f6fde", "#cb8000", "#12a567", "#c273ca", "#fc5562", "#6b2175", "#535911", "#2a33a2", "#792237", "#8b9098",
-)  # fmt: skip
-DARK: Final = (
-    "#5b9bff", "#e39b1f", "#2fc483", "#cc74d2", "#ff6f6f", "#f2d9ff", "#d3da6a", "#7f7bff", "#ffbfa8", "#868e99",
-)  # fmt: skip
+from .looks import NARROW_LABEL, OWN_COLOURS, Look, Spec, legend_names, short
+from .points import Number, Points, format_of, title_of
 
 #: A course of more steps begins with its newest ones, under which a strip of all of it chooses others.
 LONG_COURSE: Final = 400
 _FIRST_STEPS: Final = 336
-#: Characters of a name on an axis, and on a narrow one; pixels that they may take.
-_LABEL: Final = 34
-_NARROW_LABEL: Final = 19
+#: A bar is no wider than a part of so many.
+_FEWEST_STEPS: Final = 8
+#: Pixels that values need beside bars, and values with shares beside steps.
 _VALUE_ROOM: Final = 52
+_SHARES_ROOM: Final = 124
 _ROW_HEIGHT: Final = 28
 _STEP_HEIGHT: Final = 58
 _STRIP_HEIGHT: Final = 40
 #: The width of the value axis where two views stand above each other.
 AXIS_WIDTH: Final = 52
 _SCHEMA: Final = "https://vega.github.io/schema/vega-lite/v6.json"
-
-Spec = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """Where a spec is drawn. On the page colours are CSS variables, and the page's own function writes the values."""
-
-    on_page: bool
-
-    def colour(self, name: str) -> str:
-        fixed = {"text": "#1c2129", "muted": "#5c6470", "line": "#e3e6ea", "back": "#ffffff"}
-        return f"var(--{name})" if self.on_page else fixed[name]
-
-    @property
-    def palette(self) -> list[str]:
-        return [f"var(--c{place})" for place in range(len(LIGHT))] if self.on_page else list(LIGHT)
-
-    def shown(self, value: str, said: str | None, *, axis: bool = False) -> str:
-        """The expression of a text for the value of an expression."""
-        if self.on_page:
-            kind = said if said in ("percent", "duration", "bytes", "date", "hour") else "number"
-            return f"shown({value}, '{'compact' if axis and kind == 'number' else kind}')"
-        if said == "percent":
-            return f"format({value}, '.1~%')"
-        if said == "duration":
-            hours, minutes = f"format({value} / 3600, '.1~f') + ' h'", f"format({value} / 60, '.1~f') + ' min'"
-            return f"{value} >= 3600 ? {hours} : {value} >= 60 ? {minutes} : format({value}, '.1~f') + ' s'"
-        if said == "bytes":
-            return f"format({value}, '.3~s') + 'B'"
-        return f"abs({value}) >= 10000 ? format({value}, '.3~s') : format({value}, ',.4~f')"
-
-
-PAGE: Final = Look(on_page=True)
-IMAGE: Final = Look(on_page=False)
 
 
 def is_long(points: Points) -> bool:
@@ -105,7 +60,7 @@ def spec_of(card: Card, points: Points, height: int, look: Look) -> Spec:
             {"name": "narrow", "value": False},
             {"name": "names", "value": list(points.names)},
             {"name": "labels", "value": [short(name) for name in points.names]},
-            {"name": "narrow_labels", "value": [short(name, _NARROW_LABEL) for name in points.names]},
+            {"name": "narrow_labels", "value": [short(name, NARROW_LABEL) for name in points.names]},
             {
                 "name": "legend_names",
                 "value": legend_names(points.names if card.chart == "pie" else points.series_names),
@@ -114,24 +69,8 @@ def spec_of(card: Card, points: Points, height: int, look: Look) -> Spec:
         ],
         **drawn,
         "transform": transform + drawn.pop("transform", []),
-        "config": _config(look),
+        "config": look.config,
     }
-
-
-def legend_names(names: Sequence[str]) -> list[str]:
-    """The names of the colours: where more are than have one of their own, how many share the last."""
-    own = [short(name) for name in names[:OWN_COLOURS]]
-    rest = names[OWN_COLOURS:]
-    if not rest:
-        return own
-    return [*own, short(rest[0]) if len(rest) == 1 else f"{len(rest)} others"]
-
-
-def short(text: str, length: int = _LABEL) -> str:
-    """A label for an axis: a link without what all links have, and a long text without its middle."""
-    bare = text.partition("://")[2] if text.startswith(("http://", "https://")) else text
-    text = unquote(bare).rstrip("/") or text
-    return text if len(text) <= length else f"{text[: length // 2 - 1]}…{text[-length // 2 :]}"
 
 
 def _bar(card: Card, points: Points, height: int, look: Look) -> Spec:
@@ -153,7 +92,7 @@ def _bar(card: Card, points: Points, height: int, look: Look) -> Spec:
     length = points.step / (1 if card.stacked else count)
     begin = "datum.x" if card.stacked or count == 1 else f"datum.x + datum.s * {length}"
     transform = [{"calculate": begin, "as": "x0"}, {"calculate": f"datum.x0 + {length}", "as": "x1"}]
-    bars = {
+    bars: Spec = {
         "mark": {
             "type": "bar",
             "tooltip": {"content": "data"},
@@ -170,6 +109,11 @@ def _bar(card: Card, points: Points, height: int, look: Look) -> Spec:
             "order": {"field": "s"},
         },
     }
+    count_steps = (max(points.x) - min(points.x)) // points.step + 1
+    if count_steps < _FEWEST_STEPS:
+        room = (_FEWEST_STEPS - count_steps) * points.step / 2
+        first, last = min(points.x) - room, max(points.x) + points.step + room
+        bars["encoding"]["x"]["scale"] |= {"domainMin": {"expr": f"{first}"}, "domainMax": {"expr": f"{last}"}}
     if not (look.on_page and is_long(points)):
         return {**bars, "transform": transform, "title": _caption(card)}
     return _with_strip(card, points, bars, height, look, transform)
@@ -271,22 +215,19 @@ def _funnel(card: Card, points: Points, height: int, look: Look) -> Spec:
     steps = _names_axis(card, points, look) | {"axis": _row_axis(card, points, look)}
     said = format_of(card, card.y[0])
     # Room for the texts right of the longest bar.
-    x = {
-        "field": "y",
-        "type": "quantitative",
-        "axis": None,
-        "scale": {"domain": [0, 1.45 * max(1e-9, *points.drawn_y)]},
-    }
+    size = {"domain": [0, max(points.drawn_y) or 1], "range": [0, {"expr": f"width - {_SHARES_ROOM}"}]}
+    x = {"field": "y", "type": "quantitative", "axis": None, "scale": size}
     share = f"({look.shown('datum.share', 'percent')})"
-    drop = f"({look.shown('datum.drop', 'percent')})"
+    change = f"({look.shown('abs(datum.change)', 'percent')})"
     return {
         "transform": [
             {"window": [{"op": "lag", "field": "y", "as": "before"}], "sort": [{"field": "x"}]},
             {"calculate": f"{first} ? datum.y / {first} : null", "as": "share"},
-            {"calculate": "datum.before ? datum.y / datum.before - 1 : null", "as": "drop"},
+            {"calculate": "datum.before ? datum.y / datum.before - 1 : null", "as": "change"},
             {"calculate": look.shown("datum.y", said), "as": "label"},
             {
-                "calculate": f"(isValid(datum.share) ? {share} : '') + (isValid(datum.drop) ? '  ' + {drop} : '')",
+                "calculate": f"(isValid(datum.share) ? {share} : '')"
+                f" + (isValid(datum.change) ? '   ' + (datum.change > 0 ? '↑ ' : '↓ ') + {change} : '')",
                 "as": "shares",
             },
         ],
@@ -318,7 +259,7 @@ def _funnel(card: Card, points: Points, height: int, look: Look) -> Spec:
                 "encoding": {"y": steps, "x": x, "text": {"field": "shares"}},
             },
         ],
-        "height": len(points.names) * _STEP_HEIGHT,
+        "height": len(points.names) * max(_STEP_HEIGHT, min(height // len(points.names), 84)),
     }
 
 
@@ -390,7 +331,13 @@ def _x_axis(card: Card, points: Points, look: Look) -> Spec:
 
 
 def _time_axis(field: str, look: Look) -> Spec:
-    axis: Spec = {"title": None, "grid": False, "labelOverlap": True, "labelSeparation": 12, "tickCount": {"expr": "max(2, width / 110)"}}
+    axis: Spec = {
+        "title": None,
+        "grid": False,
+        "labelOverlap": True,
+        "labelSeparation": 12,
+        "tickCount": {"expr": "max(3, width / 90)"},
+    }
     if look.on_page:
         axis["labelExpr"] = "shown(datum.value, 'tick')"
     return {"field": field, "type": "temporal", "scale": {"type": "utc"}, "axis": axis}
@@ -445,30 +392,3 @@ def _caption(card: Card) -> Spec | None:
     if len(card.y) != 1:
         return None
     return {"text": title_of(card, card.y[0]), "anchor": "start", "frame": "group"}
-
-
-def _config(look: Look) -> Spec:
-    font = "system-ui, sans-serif" if look.on_page else "sans-serif"
-    muted, line = look.colour("muted"), look.colour("line")
-    return {
-        "font": font,
-        "background": None if look.on_page else look.colour("back"),
-        "aria": False,
-        "padding": 4 if look.on_page else 20,
-        "view": {"stroke": None},
-        "title": {"color": muted, "fontSize": 12, "fontWeight": "normal", "offset": 10},
-        "axis": {
-            "labelColor": muted,
-            "titleColor": muted,
-            "labelFontSize": 12,
-            "titleFontSize": 12,
-            "titleFontWeight": "normal",
-            "gridColor": line,
-            "domainColor": line,
-            "tickColor": line,
-            "labelPadding": 6,
-        },
-        "axisY": {"domain": False, "ticks": False},
-        "text": {"fontSize": 12},
-        "legend": {"labelColor": muted, "labelFontSize": 12, "symbolType": "square", "labelOffset": 6},
-    }

@@ -13,8 +13,6 @@ from typing import Final, Literal
 from .card_rows import CardRows
 from .dashboards import Card
 
-#: Series with a colour of their own; all after them share one more.
-OWN_COLOURS: Final = 9
 #: Bars, slices or steps by name in one chart: a card may have more rows, and its table shows them.
 CATEGORIES: Final = 40
 MISSING: Final = "—"
@@ -34,7 +32,7 @@ class Points:
 
     `x` is milliseconds of UTC since 1970 where `scale` is time, and where it is names the place in `names`. `y` is None
     where a line must break. `series` is the place in `series_names`, the largest first. `step` is the length of a bar
-    in time, 0 for another scale. `count_left_out`: rows that the chart can't show.
+    in time, 0 for another scale. `count_left_out`: values that have no place, for want of a time or as a name too many.
     """
 
     scale: Scale
@@ -68,6 +66,7 @@ def points_of(card: Card, rows: CardRows) -> Points | None:
     if card.x is None or not card.y:
         return None
     values = list(_values(card, rows))
+    count_values = len(values)
     scale = _scale_of(card, [value.x for value in values])
     if scale != "names":
         values = [value for value in values if value.x is not None]
@@ -96,7 +95,7 @@ def points_of(card: Card, rows: CardRows) -> Points | None:
         names=tuple(names)[:CATEGORIES],
         series_names=tuple(series_names),
         step=step,
-        count_left_out=len(rows.rows) * len(card.y) - len(points),
+        count_left_out=count_values - len(points),
     )
 
 

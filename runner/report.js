@@ -73,6 +73,10 @@ function shown(value, kind, digits) {
   if (kind === "compact" && Math.abs(value) >= 10000) {
     return numberFormat({ notation: "compact", maximumFractionDigits: 1 }).format(value);
   }
+  // A number too small for the digits is told from nothing.
+  if (Number(value) && Math.abs(value) < 0.5 * 10 ** -(digits ?? 4)) {
+    return numberFormat({ maximumSignificantDigits: 2 }).format(value);
+  }
   const fraction = { minimumFractionDigits: digits ?? 0, maximumFractionDigits: digits ?? 4 };
   return numberFormat(fraction).format(/^-?\d{16,}$/.test(value) ? BigInt(value) : value);
 }
@@ -83,7 +87,7 @@ function localize() {
   for (const element of document.querySelectorAll("time[data-kind]")) {
     element.textContent = shown(element.dateTime, element.dataset.kind);
   }
-  for (const element of document.querySelectorAll("dd[data-v]")) {
+  for (const element of document.querySelectorAll("dd[data-v], .legend [data-v]")) {
     element.textContent = shown(element.dataset.v, element.dataset.kind, Number(element.dataset.digits));
   }
   for (const table of document.querySelectorAll("table")) {

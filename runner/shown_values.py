@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from typing import Final
 
 from .card_rows import CardRows
 from .dashboards import Card
 from .points import format_of, number_of, title_of
-from .tables import text_of
+from .tables import is_number, text_of
 
 #: Characters of one value; a longer one is cut, with a mark.
 LONG_TEXT: Final = 1000
@@ -65,13 +67,22 @@ def shown_table(card: Card, rows: CardRows) -> ShownTable:
     return ShownTable(columns, tuple(tuple(map(shown_value, columns, row)) for row in rows.rows))
 
 
+def figures_of(card: Card, table: ShownTable) -> tuple[tuple[ShownColumn, ShownValue], ...]:
+    """The figures of a number card, with their columns: the first row's, of the columns that it names or of all."""
+    if card.chart != "number" or not table.rows:
+        return ()
+    titles = {title_of(card, name) for name in card.y}
+    pairs = zip(table.columns, table.rows[0], strict=True)
+    return tuple((column, value) for column, value in pairs if not titles or column.title in titles)
+
+
 def _column(title: str, said: str | None, values: Sequence[object]) -> ShownColumn:
     known = [value for value in values if value is not None]
     if known and all(isinstance(value, date) for value in known):
         usual = "time" if all(isinstance(value, datetime) for value in known) else "date"
         return ShownColumn(title, said if said in ("date", "hour") else usual)
     numbers = [number for number in map(number_of, known) if number is not None]
-    if not known or len(numbers) < len(known):
+    if not numbers or not all(is_number(value) or isinstance(value, timedelta) for value in known):
         return ShownColumn(title, "link" if said == "link" else "text")
     kind = said if said in ("percent", "duration", "bytes") else "number"
     if kind == "percent":
@@ -94,9 +105,17 @@ def shown_value(column: ShownColumn, value: object) -> ShownValue:
     number = number_of(value)
     if column.is_number and number is not None:
         return ShownValue(number_text(number, column.kind, column.digits), f"{number}")
-    text = json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, (dict, list)) else text_of(value)
+    text = _text(value)
     link = text if column.kind == "link" and len(text) <= LONG_TEXT and _LINK.fullmatch(text) else None
     return ShownValue(shortened(text), link=link)
+
+
+def _text(value: object) -> str:
+    if isinstance(value, (dict, list)):
+        return text_of(json.dumps(value, ensure_ascii=False, default=str))
+    if isinstance(value, (float, Decimal)) and not math.isfinite(value):
+        return {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}[str(float(value))]
+    return "\\x" + value.hex() if isinstance(value, bytes) else text_of(value)
 
 
 def shortened(text: str) -> str:
@@ -132,6 +151,8 @@ def number_text(number: int | float, kind: str, digits: int = 0) -> str:
         while abs(number) >= 999.95 and place < len(_BYTES) - 1:
             number, place = number / 1000, place + 1
         return f"{number:,.1f}".removesuffix(".0") + f" {_BYTES[place]}"
+    if number and abs(number) < 0.5 * 10**-digits:
+        return f"{number:.2g}"  # told from nothing
     return f"{number:,.{digits}f}" if isinstance(number, float) or digits else f"{number:,}"
 
 
