@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import Final
 
+from .axes import caption, colour, measure, names_axis, row_axis, time_axis, x_axis
 from .dashboards import Card
 from .looks import NARROW_LABEL, OWN_COLOURS, Look, Spec, legend_names, short
-from .points import Number, Points, format_of, title_of
+from .points import Number, Points, format_of
 
 #: A course of more steps begins with its newest ones, under which a strip of all of it chooses others.
 LONG_COURSE: Final = 400
@@ -75,18 +76,18 @@ def spec_of(card: Card, points: Points, height: int, look: Look) -> Spec:
 
 def _bar(card: Card, points: Points, height: int, look: Look) -> Spec:
     count = max(len(points.series_names), 1)
-    y = _measure(card, look, stack="zero" if card.stacked else None)
+    y = measure(card, look, stack="zero" if card.stacked else None)
     if points.scale == "names":
         encoding = {
-            "x": _names_axis(card, points, look),
+            "x": names_axis(card, points, look),
             "y": y,
-            "color": _colour(points, look),
+            "color": colour(points, look),
             "order": {"field": "s"},
         }
         if count > 1 and not card.stacked:
             encoding["xOffset"] = {"field": "s", "type": "ordinal"}
         mark = {"type": "bar", "tooltip": {"content": "data"}, "cornerRadiusEnd": 2, "width": {"band": 0.8}}
-        return {"mark": mark, "encoding": encoding, "title": _caption(card)}
+        return {"mark": mark, "encoding": encoding, "title": caption(card)}
 
     # A bar takes up its own time and no more: what has no row stays empty. Bars side by side share it.
     length = points.step / (1 if card.stacked else count)
@@ -102,10 +103,10 @@ def _bar(card: Card, points: Points, height: int, look: Look) -> Spec:
             "x2Offset": {"expr": f"width / {max(len(set(points.x)), 1)} > 5 ? -1 : 0"},
         },
         "encoding": {
-            "x": _time_axis("x0", look) | {"bin": "binned"},
+            "x": time_axis("x0", look) | {"bin": "binned"},
             "x2": {"field": "x1"},
             "y": y,
-            "color": _colour(points, look),
+            "color": colour(points, look),
             "order": {"field": "s"},
         },
     }
@@ -115,23 +116,23 @@ def _bar(card: Card, points: Points, height: int, look: Look) -> Spec:
         first, last = min(points.x) - room, max(points.x) + points.step + room
         bars["encoding"]["x"]["scale"] |= {"domainMin": {"expr": f"{first}"}, "domainMax": {"expr": f"{last}"}}
     if not (look.on_page and is_long(points)):
-        return {**bars, "transform": transform, "title": _caption(card)}
+        return {**bars, "transform": transform, "title": caption(card)}
     return _with_strip(card, points, bars, height, look, transform)
 
 
 def _row(card: Card, points: Points, height: int, look: Look) -> Spec:
     count = max(len(points.series_names), 1)
-    names = _names_axis(card, points, look) | {"axis": _row_axis(card, points, look)}
+    names = names_axis(card, points, look) | {"axis": row_axis(card, points, look)}
     is_plain = count == 1
     low, high = min(0, *points.drawn_y), max(0, *points.drawn_y)
-    measure = _measure(card, look, stack="zero" if card.stacked else None)
+    x = measure(card, look, stack="zero" if card.stacked else None)
     if is_plain:
         # Room for the values at the ends of the bars.
         ends = [_VALUE_ROOM if low < 0 else 0, {"expr": f"width - {_VALUE_ROOM}"} if high > 0 else {"expr": "width"}]
-        measure |= {"axis": None, "scale": {"domain": [low, high or (0 if low else 1)], "range": ends}}
+        x |= {"axis": None, "scale": {"domain": [low, high or (0 if low else 1)], "range": ends}}
     bars: Spec = {
         "mark": {"type": "bar", "tooltip": {"content": "data"}, "cornerRadiusEnd": 3, "height": {"band": 0.72}},
-        "encoding": {"y": names, "x": measure, "color": _colour(points, look), "order": {"field": "s"}},
+        "encoding": {"y": names, "x": x, "color": colour(points, look), "order": {"field": "s"}},
     }
     least = _ROW_HEIGHT if is_plain or card.stacked else max(_ROW_HEIGHT, 12 * count)
     row_height = max(least, min(height // len(points.names), 40))
@@ -148,27 +149,27 @@ def _row(card: Card, points: Points, height: int, look: Look) -> Spec:
                     "dx": {"expr": "datum.y < 0 ? -6 : 6"},
                     "color": look.colour("text"),
                 },
-                "encoding": {"y": names, "x": measure, "text": {"field": "label"}},
+                "encoding": {"y": names, "x": x, "text": {"field": "label"}},
             }
         )
-    return {"layer": layers, "height": len(points.names) * row_height, "title": _caption(card)}
+    return {"layer": layers, "height": len(points.names) * row_height, "title": caption(card)}
 
 
 def _line(card: Card, points: Points, height: int, look: Look) -> Spec:
     # Round ends show a value between two gaps, a line of no length, as a dot.
     mark: Spec = {"type": "line", "strokeWidth": 2, "strokeCap": "round", "strokeJoin": "round", "clip": True}
-    y = _measure(card, look, stack=None)
+    y = measure(card, look, stack=None)
     if card.chart == "area":
         is_stacked = card.stacked or len(points.series_names) == 1
-        y = _measure(card, look, stack="zero" if card.stacked else None)
+        y = measure(card, look, stack="zero" if card.stacked else None)
         mark = {"type": "area", "clip": True, "fillOpacity": 0.85 if is_stacked else 0.25, "line": not card.stacked}
-    x = _x_axis(card, points, look)
+    x = x_axis(card, points, look)
     drawn = {
         "mark": mark,
         "encoding": {
             "x": x,
             "y": y,
-            "color": _colour(points, look),
+            "color": colour(points, look),
             "detail": {"field": "s"},
             "order": {"field": "s" if card.stacked else "x"},
         },
@@ -186,7 +187,7 @@ def _line(card: Card, points: Points, height: int, look: Look) -> Spec:
     }
     view: Spec = {"layer": [drawn, rule] if look.on_page else [drawn]}
     if not (look.on_page and is_long(points)):
-        return {**view, "title": _caption(card)}
+        return {**view, "title": caption(card)}
     return _with_strip(card, points, view, height, look, [])
 
 
@@ -203,7 +204,7 @@ def _pie(card: Card, points: Points, height: int, look: Look) -> Spec:
         },
         "encoding": {
             "theta": {"field": "y", "type": "quantitative", "stack": True},
-            "color": _colour(points, look, count=len(points.names)),
+            "color": colour(points, look, count=len(points.names)),
             "order": {"field": "x"},
         },
         "view": {"stroke": None},
@@ -212,7 +213,7 @@ def _pie(card: Card, points: Points, height: int, look: Look) -> Spec:
 
 def _funnel(card: Card, points: Points, height: int, look: Look) -> Spec:
     first = points.drawn[0][1]
-    steps = _names_axis(card, points, look) | {"axis": _row_axis(card, points, look)}
+    steps = names_axis(card, points, look) | {"axis": row_axis(card, points, look)}
     said = format_of(card, card.y[0])
     # Room for the texts right of the longest bar.
     size = {"domain": [0, max(points.drawn_y) or 1], "range": [0, {"expr": f"width - {_SHARES_ROOM}"}]}
@@ -292,7 +293,7 @@ def _with_strip(card: Card, points: Points, view: Spec, height: int, look: Look,
         "transform": [{"calculate": f"datum.x + {points.step}", "as": "end"}],
         "mark": {"type": "bar", "color": look.colour("muted"), "binSpacing": 0},
         "encoding": {
-            "x": _time_axis("x", look) | {"bin": "binned"},
+            "x": time_axis("x", look) | {"bin": "binned"},
             "x2": {"field": "end"},
             "y": {
                 "field": "y",
@@ -306,89 +307,5 @@ def _with_strip(card: Card, points: Points, view: Spec, height: int, look: Look,
         "vconcat": [{**view, "height": height - _STRIP_HEIGHT - 30}, strip],
         "spacing": 12,
         "transform": transform,
-        "title": _caption(card),
+        "title": caption(card),
     }
-
-
-def _measure(card: Card, look: Look, *, stack: str | None) -> Spec:
-    label = look.shown("datum.value", format_of(card, card.y[0]), axis=True)
-    return {
-        "field": "y",
-        "type": "quantitative",
-        "stack": stack,
-        "axis": {"labelExpr": label, "tickCount": 5, "title": None},
-    }
-
-
-def _x_axis(card: Card, points: Points, look: Look) -> Spec:
-    if points.scale == "time":
-        return _time_axis("x", look)
-    if points.scale == "names":
-        return _names_axis(card, points, look)
-    label = look.shown("datum.value", format_of(card, card.x), axis=True)
-    axis = {"labelExpr": label, "title": title_of(card, card.x or ""), "grid": False}
-    return {"field": "x", "type": "quantitative", "scale": {"zero": False}, "axis": axis}
-
-
-def _time_axis(field: str, look: Look) -> Spec:
-    axis: Spec = {
-        "title": None,
-        "grid": False,
-        "labelOverlap": True,
-        "labelSeparation": 12,
-        "tickCount": {"expr": "max(3, width / 90)"},
-    }
-    if look.on_page:
-        axis["labelExpr"] = "shown(datum.value, 'tick')"
-    return {"field": field, "type": "temporal", "scale": {"type": "utc"}, "axis": axis}
-
-
-def _names_axis(card: Card, points: Points, look: Look) -> Spec:
-    longest = max(map(len, map(short, points.names)), default=0)
-    is_turned = longest * len(points.names) > 90
-    axis: Spec = {
-        "labelExpr": _name_label(card, look),
-        "title": None,
-        "grid": False,
-        "labelAngle": -40 if is_turned else 0,
-        "labelLimit": 130,
-        "ticks": False,
-    }
-    return {"field": "x", "type": "ordinal", "axis": axis}
-
-
-def _row_axis(card: Card, points: Points, look: Look) -> Spec:
-    limit: object = {"expr": "narrow ? 140 : 270"}
-    label = _name_label(card, look)
-    return {"labelExpr": label, "title": None, "labelLimit": limit, "ticks": False, "domain": False, "labelPadding": 8}
-
-
-def _name_label(card: Card, look: Look) -> str:
-    said = format_of(card, card.x)
-    label = "(narrow ? narrow_labels : labels)[datum.value]"
-    if said in ("percent", "duration", "bytes", "number"):
-        name = "names[datum.value]"
-        return f"isFinite(toNumber({name})) ? {look.shown(f'toNumber({name})', said)} : {label}"
-    return label
-
-
-def _colour(points: Points, look: Look, count: int = 0) -> Spec:
-    """The colour of a point; an image has the legend in itself, the page beside it."""
-    count = min(count or len(points.series_names), OWN_COLOURS + 1)
-    legend = None
-    if not look.on_page and count > 1:
-        label = "legend_names[datum.value]"
-        legend = {"title": None, "orient": "bottom", "columns": 5, "labelExpr": label, "labelLimit": 200}
-    return {
-        "field": "c",
-        "type": "nominal",
-        "scale": {"domain": list(range(count)), "range": look.palette[:count]},
-        "legend": legend,
-    }
-
-
-def _caption(card: Card) -> Spec | None:
-    """What the values are, where an axis would say it sideways."""
-    if len(card.y) != 1:
-        return None
-    return {"text": title_of(card, card.y[0]), "anchor": "start", "frame": "group"}

@@ -15,7 +15,16 @@ from .dashboards import Card, Dashboard, Place
 from .looks import OWN_COLOURS, PAGE, legend_names
 from .points import Points, format_of, number_of, points_of, title_of
 from .report import Snapshot
-from .shown_values import ShownColumn, ShownTable, ShownValue, number_text, shown_table, shown_value, time_text
+from .shown_values import (
+    ShownColumn,
+    ShownTable,
+    ShownValue,
+    figures_of,
+    number_text,
+    shown_table,
+    shown_value,
+    time_text,
+)
 from .tables import counted
 
 #: Rows of a card's table.
