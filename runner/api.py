@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from .checks import CheckReport
     from .loading import LoadReport
     from .marts import Mart
-    from .report import ReportFile
+    from .reporting import ReportFile
     from .state import StatusReport
 
 PathLike = str | os.PathLike[str]
@@ -218,7 +218,7 @@ def report(
     warehouse = find_warehouse(dsn)
     if warehouse.embedded and not warehouse.exists:
         raise ProjectError(f"nothing to report: no warehouse in {warehouse.embedded.home}; run `clickmart apply`")
-    from .report import write_report
+    from .reporting import write_report
 
     with warehouse.connect() as connection:
         return write_report(
@@ -292,7 +292,7 @@ def demo(*, dsn: str | None = None) -> DemoReport:
     from .loading import load_files
     from .marts import MARTS, read_mart
     from .paths import find_files
-    from .report import write_report
+    from .reporting import write_report
 
     warehouse, project = find_warehouse(dsn), _project(None)
     sample = find_files([Path(__file__).parent / "sample"])

@@ -65,12 +65,16 @@ def row_axis(card: Card, points: Points, look: Look) -> Spec:
     return {"labelExpr": label, "title": None, "labelLimit": limit, "ticks": False, "domain": False, "labelPadding": 8}
 
 
+def is_number_format(card: Card) -> bool:
+    """Whether the names below the bars are numbers, to be written as such: the classes of a histogram."""
+    return format_of(card, card.x) in ("percent", "duration", "bytes", "number")
+
+
 def _name_label(card: Card, look: Look) -> str:
-    said = format_of(card, card.x)
     label = "(narrow ? narrow_labels : labels)[datum.value]"
-    if said in ("percent", "duration", "bytes", "number"):
+    if is_number_format(card):
         name = "names[datum.value]"
-        return f"isFinite(toNumber({name})) ? {look.shown(f'toNumber({name})', said)} : {label}"
+        return f"isFinite(toNumber({name})) ? {look.shown(f'toNumber({name})', format_of(card, card.x))} : {label}"
     return label
 
 

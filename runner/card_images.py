@@ -14,7 +14,7 @@ from .charts import DRAWN, rows_of, spec_of
 from .dashboards import Card
 from .looks import IMAGE
 from .points import points_of
-from .report import Snapshot
+from .reporting import Snapshot
 from .shown_values import ShownTable, figures_of, shown_table
 
 #: Pixels of an image for one of its drawing.
@@ -28,6 +28,7 @@ _MARGIN: Final = 24
 #: The width of a character of the tables' font, by which columns are measured, and the widest column.
 _CHARACTER: Final = 7.2
 _WIDEST: Final = 56
+_FIGURE: Final = 18
 
 
 def images_of(snapshot: Snapshot) -> Iterator[tuple[str, bytes]]:
@@ -71,10 +72,11 @@ def _svg(card: Card, rows: CardRows) -> str:
         texts.append(_text(_MARGIN, y, card.description, size=12, colour="muted"))
         y += _LINE
     if figures := figures_of(card, table):
-        for place, (column, value) in enumerate(figures):
-            x = _MARGIN + place * max((width - 2 * _MARGIN) / len(figures), 10)
+        x = float(_MARGIN)
+        for column, value in figures:
             texts += [_text(x, y, column.title, colour="muted"), _text(x, y + 38, value.text, size=32, weight=600)]
-        return _image_of(texts, width, y + 38 + _MARGIN)
+            x += max(len(value.text) * _FIGURE, len(column.title) * _CHARACTER) + 2 * _MARGIN
+        return _image_of(texts, max(width, x), y + 38 + _MARGIN)
     texts.append(_line(table, [column.title for column in table.columns], widths, y, weight=600))
     for row in table.rows:
         y += _LINE

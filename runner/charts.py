@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from .axes import caption, colour, measure, names_axis, row_axis, time_axis, x_axis
+from .axes import caption, colour, is_number_format, measure, names_axis, row_axis, time_axis, x_axis
 from .dashboards import Card
 from .looks import NARROW_LABEL, OWN_COLOURS, Look, Spec, legend_names, short
 from .points import Number, Points, format_of
@@ -59,7 +59,7 @@ def spec_of(card: Card, points: Points, height: int, look: Look) -> Spec:
         "params": [
             {"name": "hidden", "value": []},
             {"name": "narrow", "value": False},
-            {"name": "names", "value": list(points.names)},
+            {"name": "names", "value": list(points.names) if is_number_format(card) else []},
             {"name": "labels", "value": [short(name) for name in points.names]},
             {"name": "narrow_labels", "value": [short(name, NARROW_LABEL) for name in points.names]},
             {

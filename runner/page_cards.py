@@ -14,13 +14,14 @@ from .charts import AXIS_WIDTH, DRAWN, columns_of, spec_of
 from .dashboards import Card, Dashboard, Place
 from .looks import OWN_COLOURS, PAGE, legend_names
 from .points import Points, format_of, number_of, points_of, title_of
-from .report import Snapshot
+from .reporting import Snapshot
 from .shown_values import (
     ShownColumn,
     ShownTable,
     ShownValue,
     figures_of,
     number_text,
+    shortened,
     shown_table,
     shown_value,
     time_text,
@@ -114,8 +115,8 @@ def _chart(card: Card, points: Points) -> PageChart:
         "points": columns_of(points),
         "chart": card.chart,
         "scale": points.scale,
-        "names": points.names,
-        "series": points.series_names,
+        "names": [shortened(name) for name in points.names],
+        "series": [shortened(name) for name in points.series_names],
         "axisWidth": AXIS_WIDTH,
         "xFormat": _x_format(card, points),
         "yFormat": format_of(card, card.y[0]) or "number",

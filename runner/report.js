@@ -190,7 +190,7 @@ async function draw(card) {
   card.width = width;
   card.view?.finalize();
   const hidden = card.view?.view.signal("hidden") ?? [];
-  card.view = await window.vegaEmbed(card.element, specOf(card, width), {
+  card.view = await window.vegaEmbed(card.canvas, specOf(card, width), {
     mode: "vega-lite",
     ast: true, // expressions are read and not run as code, which the page's policy forbids
     actions: false,
@@ -222,6 +222,10 @@ async function makeChart(article) {
   const { x, y, s } = card.points;
   card.rows = x.map((value, place) => ({ x: value, y: y[place], s: s[place] }));
   card.element = article.querySelector(".chart");
+  // The element is an image with a name of ours; what Vega says of its parts would be heard beside it.
+  card.canvas = document.createElement("div");
+  card.canvas.ariaHidden = "true";
+  card.element.append(card.canvas);
   const legend = article.querySelector(".legend");
   if (legend) makeLegend(card, legend);
   card.element.addEventListener("pointerleave", () => (tip.hidden = true));

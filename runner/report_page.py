@@ -17,7 +17,7 @@ from .dashboards import Card, Dashboard, Place, Text
 from .looks import DARK, LIGHT, OWN_COLOURS
 from .markdown import html_of
 from .page_cards import PageCard, page_card
-from .report import Snapshot
+from .reporting import Snapshot
 from .shown_values import ShownColumn, shown_value
 from .vega_bundle import vega_bundle
 

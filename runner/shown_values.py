@@ -106,8 +106,8 @@ def shown_value(column: ShownColumn, value: object) -> ShownValue:
     if column.is_number and number is not None:
         return ShownValue(number_text(number, column.kind, column.digits), f"{number}")
     text = _text(value)
-    link = text if column.kind == "link" and len(text) <= LONG_TEXT and _LINK.fullmatch(text) else None
-    return ShownValue(shortened(text), link=link)
+    is_link = column.kind == "link" and text == value and len(text) <= LONG_TEXT and _LINK.fullmatch(text)
+    return ShownValue(shortened(text), link=text if is_link else None)
 
 
 def _text(value: object) -> str:
