@@ -67,7 +67,8 @@ def points_of(card: Card, rows: CardRows) -> Points | None:
         return None
     values = list(_values(card, rows))
     count_values = len(values)
-    scale = _scale_of(card, [value.x for value in values])
+    place = rows.columns.index(card.x)
+    scale = _scale_of(card, [row[place] for row in rows.rows])
     if scale != "names":
         values = [value for value in values if value.x is not None]
     if not values:

@@ -26,15 +26,15 @@ HOUR = 3_600_000
 #: What the marks of a chart stand for: each item of its scenegraph that is no axis.
 MARKS = """(chart) => {
     const found = [];
-    const plain = (datum) => Object.fromEntries(Object.entries(datum).filter(([, value]) => !(value instanceof Object)));
+    const plain = ([, value]) => !(value instanceof Object);
     const walk = (item) => {
         for (const mark of item.items ?? []) {
-            if (mark.role === 'mark' && mark.marktype !== 'group') found.push(...mark.items.map((one) => plain(one.datum)));
+            if (mark.role === 'mark' && mark.marktype !== 'group') found.push(...mark.items.map((one) => one.datum));
             (mark.items ?? []).forEach(walk);
         }
     };
     chart.view.scenegraph().root.items.forEach(walk);
-    return found;
+    return found.map((datum) => Object.fromEntries(Object.entries(datum).filter(plain)));
 }"""
 
 
@@ -376,8 +376,9 @@ def test_paper_has_the_charts_without_what_is_for_a_screen(browser: Browser, dem
         page.emulate_media(media="print")
         assert not page.locator("nav").is_visible()
         assert page.locator("[id='de_student.sources'] table").is_visible()
+        # Drawn again for the paper's width.
         bar = page.locator("[id='de_student.products_hours'] .mark-rect path").first
-        assert bar.evaluate("bar => getComputedStyle(bar).fill") == rgb(LIGHT[0])
+        wait_until(page, lambda: bar.evaluate("bar => getComputedStyle(bar).fill") == rgb(LIGHT[0]))
 
 
 # By keyboard, by ear, without JavaScript
