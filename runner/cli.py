@@ -350,7 +350,7 @@ def report(
     project: str | None,
     as_json: bool,
 ) -> None:
-    """Write the dashboards as one HTML file that opens anywhere, or as images."""
+    """Write the dashboards as one HTML file, or as images."""
     from . import api
 
     if as_json and output == "-":
