@@ -21,7 +21,7 @@ def measure(card: Card, look: Look, *, stack: str | None) -> Spec:
 def x_axis(card: Card, points: Points, look: Look) -> Spec:
     """The axis of times, names or numbers."""
     if points.scale == "time":
-        return time_axis("x", look)
+        return time_axis("x", points, look)
     if points.scale == "names":
         return names_axis(card, points, look)
     label = look.shown("datum.value", format_of(card, card.x), axis=True)
@@ -29,14 +29,15 @@ def x_axis(card: Card, points: Points, look: Look) -> Spec:
     return {"field": "x", "type": "quantitative", "scale": {"zero": False}, "axis": axis}
 
 
-def time_axis(field: str, look: Look) -> Spec:
-    """An axis of UTC, without a shift into the reader's zone."""
+def time_axis(field: str, points: Points, look: Look) -> Spec:
+    """An axis of UTC, without a shift into the reader's zone, and with no more ticks than there are steps."""
+    count = (max(points.x) - min(points.x)) // max(points.step, 1) + 1
     axis: Spec = {
         "title": None,
         "grid": False,
         "labelOverlap": True,
         "labelSeparation": 12,
-        "tickCount": {"expr": "max(3, width / 90)"},
+        "tickCount": {"expr": f"min(max(3, width / 90), {count})"},
     }
     if look.on_page:
         axis["labelExpr"] = "shown(datum.value, 'tick')"

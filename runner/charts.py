@@ -103,7 +103,7 @@ def _bar(card: Card, points: Points, height: int, look: Look) -> Spec:
             "x2Offset": {"expr": f"width / {max(len(set(points.x)), 1)} > 5 ? -1 : 0"},
         },
         "encoding": {
-            "x": time_axis("x0", look) | {"bin": "binned"},
+            "x": time_axis("x0", points, look) | {"bin": "binned"},
             "x2": {"field": "x1"},
             "y": y,
             "color": colour(points, look),
@@ -293,7 +293,7 @@ def _with_strip(card: Card, points: Points, view: Spec, height: int, look: Look,
         "transform": [{"calculate": f"datum.x + {points.step}", "as": "end"}],
         "mark": {"type": "bar", "color": look.colour("muted"), "binSpacing": 0},
         "encoding": {
-            "x": time_axis("x", look) | {"bin": "binned"},
+            "x": time_axis("x", points, look) | {"bin": "binned"},
             "x2": {"field": "end"},
             "y": {
                 "field": "y",

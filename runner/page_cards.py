@@ -80,7 +80,7 @@ class PageCard:
 def page_card(slug: str, card: Card, rows: CardRows, dashboard: Dashboard, snapshot: Snapshot) -> PageCard:
     table = shown_table(card, rows.shortened(SHOWN_ROWS))
     points = points_of(card, rows) if card.chart in DRAWN else None
-    if card.chart == "funnel" and points is not None:
+    if card.chart == "funnel" and points is not None and set(rows.columns) == {card.x, *card.y}:
         table = _with_shares(card, rows.shortened(SHOWN_ROWS), table)
     ignored = tuple(
         filter_.title for name, filter_ in dashboard.filters.items()
@@ -90,7 +90,7 @@ def page_card(slug: str, card: Card, rows: CardRows, dashboard: Dashboard, snaps
 
 
 def _with_shares(card: Card, rows: CardRows, table: ShownTable) -> ShownTable:
-    """The table of a funnel with what its chart says of each step: the share of the first, and the change."""
+    """The table of a funnel whose query leaves them out with its chart's shares: of the first step, and the change."""
     share, change = (
         ShownColumn("Share of the first step", "percent", 1),
         ShownColumn("Change from before", "percent", 1),

@@ -301,8 +301,8 @@ def test_a_card_that_fails_is_said_where_it_stands(
 def test_of_many_rows_the_first_are_read(shop: Shop, tmp_path: Path) -> None:
     project = project_of(tmp_path, {**SMALLEST, "a.sql": "select n from generate_series(1, 3) as n"})
     card = read_dashboards(project)[0].cards[0]
-    assert read_card(shop.connection, project, card, {}, limit=2) == CardRows(("n",), ((1,), (2,)), more=True)
-    assert read_card(shop.connection, project, card, {}, limit=3) == CardRows(("n",), ((1,), (2,), (3,)), more=False)
+    assert read_card(shop.connection, project, card, {}, limit=2) == CardRows(("n",), ((1,), (2,)), count_rows=3)
+    assert read_card(shop.connection, project, card, {}, limit=3) == CardRows(("n",), ((1,), (2,), (3,)), count_rows=3)
 
 
 # The built-in dashboards

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import configparser
 import json
 import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from fnmatch import fnmatch
 from pathlib import Path
 
 import clickmart
 import pytest
+from clickmart.dashboards import read_dashboards
 from clickmart.errors import ClickmartError, ProjectError, UsageError
 from clickmart.page_cards import SHOWN_ROWS
 from clickmart.project import Project, builtin_folder
@@ -19,7 +22,9 @@ from clickmart.settings import Settings
 from clickmart.warehouse import Connection, Warehouse
 from conftest import Server
 from pages import HOSTILE, PageText, dashboards
-from projects import outcome, run, run_json
+from projects import outcome, run, run_json, write_files
+
+ROOT = Path(__file__).parents[1]
 
 HOURS = "select timestamp '2026-01-01' + n * interval '1 hour' as hour, n from generate_series(1, {}) as n order by 1"
 LINE: dict[str, object] = {"chart": "line", "x": "hour", "y": "n"}
@@ -357,9 +362,34 @@ def test_images_have_the_names_of_their_cards(dsn: str, tmp_path: Path) -> None:
 
 
 def test_the_built_in_dashboards_run_on_an_empty_warehouse(connection: Connection, tmp_path: Path) -> None:
-    tables = PageText(page_of(connection, Project(builtin_folder(), Settings()))).tables
+    project = Project(builtin_folder(), Settings())
+    tables = PageText(page_of(connection, project, dashboards=("de_student",))).tables
     assert len(tables) >= 4
-    assert all(rows[1:] == [["No rows."]] for rows in tables.values() if rows)
+    assert all(rows[1:] == [["No rows."]] for rows in tables.values())
+    texts = "".join(PageText(page_of(connection, project)).texts)
+    assert all(dashboard.title in texts for dashboard in read_dashboards(project))
+
+
+def test_the_example_of_the_documents_is_a_dashboard(connection: Connection, tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "dashboards.md").read_text(encoding="utf-8")
+    blocks = dict(re.findall(r"```(toml|sql)\n(.*?)```", text, re.DOTALL))
+    files = {"dashboards/shop/dashboard.toml": blocks["toml"], "dashboards/shop/sales.sql": blocks["sql"]}
+    project = Project(write_files(tmp_path, files), Settings())
+    page = page_of(connection, project, filters={"from": "2026-03-02"})
+    assert PageText(page).tables == {"Sales per hour": [["Hour", "Sales"], ["No rows."]]}
+
+
+def test_every_file_that_the_package_needs_is_packed() -> None:
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    patterns = setup["options.package_data"]["*"].split(", ")
+    packages = setup["options"]["packages"].split()
+    files = [path for path in (ROOT / "runner").rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")]
+    assert {path.suffix for path in files} >= {".css", ".js", ".jinja", ".gz"}
+    for path in [*files, *(ROOT / "dashboards").rglob("*.*")]:
+        assert any(fnmatch(path.name, pattern) for pattern in patterns), path
+        folder = ".".join(path.parent.relative_to(ROOT).parts).replace("runner", "clickmart", 1)
+        assert folder.removeprefix("clickmart.") in [name.removeprefix("clickmart.") for name in packages], path
 
 
 def test_without_a_warehouse_there_is_nothing_to_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

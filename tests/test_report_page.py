@@ -13,6 +13,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from browsing import needs_chromium, opened, picture, run_browser, wait_until
 from clickmart.looks import DARK, LIGHT
+from clickmart.project import read_project
 from clickmart.reporting import write_report
 from clickmart.warehouse import Warehouse
 from conftest import Server
@@ -267,6 +268,14 @@ def test_a_long_course_begins_with_its_newest_part_and_a_strip_chooses_others(ki
     assert after[1] < before[0]
 
 
+def test_an_empty_warehouse_is_a_page_too(browser: Browser, embedded_server: Server, tmp_path: Path) -> None:
+    with embedded_server.database() as dsn, Warehouse(dsn).connect() as connection:
+        write_report(connection, read_project(), tmp_path / "empty.html")
+    with opened(browser, tmp_path / "empty.html") as page:
+        assert cells(page, "de_student.events_hours", 0) == ["No rows."]
+        assert chart(page, "clickstream.funnel").locator(".mark-rect path").count() == 4
+
+
 # How it reads
 
 
@@ -387,7 +396,7 @@ def test_paper_has_the_charts_without_what_is_for_a_screen(browser: Browser, dem
 def test_the_keyboard_reaches_and_works_everything(browser: Browser, demo: Path) -> None:
     with opened(browser, demo, width=700) as page:
         reached = []
-        for _ in range(40):
+        for _ in range(150):
             page.keyboard.press("Tab")
             reached.append(
                 page.evaluate("document.activeElement.matches(':focus-visible') && document.activeElement.textContent")
@@ -463,7 +472,8 @@ def test_without_javascript_all_tables_are_there(browser: Browser, demo: Path) -
         assert cells(page, "de_student.products_hours", 0) == ["2026-03-02 01:00", "1"]
         for table in page.locator("table").all():
             assert table.is_visible()
-        assert not page.locator(".chart").first.is_visible()
+        for part in page.locator(".chart, .legend").all():
+            assert not part.is_visible()
 
 
 # Data is data
