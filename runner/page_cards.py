@@ -10,7 +10,7 @@ from typing import Any, Final
 from markupsafe import Markup
 
 from .card_rows import CardRows
-from .charts import AXIS_WIDTH, DRAWN, columns_of, spec_of
+from .charts import AXIS_WIDTH, DRAWN, columns_of, is_long, spec_of
 from .dashboards import Card, Dashboard, Place
 from .looks import OWN_COLOURS, PAGE, legend_names
 from .points import Points, format_of, number_of, points_of, title_of
@@ -51,13 +51,14 @@ class LegendEntry:
 @dataclass(frozen=True, slots=True)
 class PageChart:
     """A card's chart: `data` is the JSON for report.js, `summary` what it shows for those who don't see it, `legend`
-    the names of the colours."""
+    the names of the colours, `has_strip` whether a strip below chooses a part of its time."""
 
     data: Markup
     summary: str
     legend: tuple[LegendEntry, ...]
     height: int
     count_left_out: int
+    has_strip: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +124,14 @@ def _chart(card: Card, points: Points) -> PageChart:
         "yTitle": title_of(card, card.y[0]),
     }
     legend = () if len(coloured) < 2 or card.chart == "funnel" else _legend(card, points, coloured)
-    return PageChart(_json(data), _summary(card, points), legend, spec.get("height", height), points.count_left_out)
+    return PageChart(
+        data=_json(data),
+        summary=_summary(card, points),
+        legend=legend,
+        height=spec.get("height", height),
+        count_left_out=points.count_left_out,
+        has_strip=is_long(points),
+    )
 
 
 def _legend(card: Card, points: Points, coloured: tuple[str, ...]) -> tuple[LegendEntry, ...]:

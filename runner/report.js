@@ -211,8 +211,10 @@ function makeLegend(card, legend) {
   legend.addEventListener("click", (event) => {
     const button = event.target.closest("button");
     if (!button) return;
-    button.setAttribute("aria-pressed", String(button.getAttribute("aria-pressed") !== "true"));
-    const hidden = buttons.flatMap((other, place) => (other.getAttribute("aria-pressed") === "true" ? [] : [place]));
+    button.ariaPressed = String(button.ariaPressed !== "true");
+    // Without any there would be nothing to look at: then all come back.
+    if (buttons.every((other) => other.ariaPressed !== "true")) buttons.forEach((other) => (other.ariaPressed = "true"));
+    const hidden = buttons.flatMap((other, place) => (other.ariaPressed === "true" ? [] : [place]));
     card.view?.view.signal("hidden", hidden).runAsync();
   });
 }

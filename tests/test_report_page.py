@@ -426,6 +426,10 @@ def test_the_keyboard_reaches_and_works_everything(browser: Browser, demo: Path)
         assert page.evaluate("document.activeElement.ariaPressed") == "false"
         wait_until(page, lambda: len(marks(page, "de_student.events_hours")) < before)
         assert {mark["c"] for mark in marks(page, "de_student.events_hours")} == set(range(1, 10))
+        for _ in range(9):
+            page.keyboard.press("Tab")
+            page.keyboard.press("Space")
+        wait_until(page, lambda: len(marks(page, "de_student.events_hours")) == before)
 
 
 def test_sorting_knows_numbers_times_and_empty_values(browser: Browser, shop: str, demo: Path, tmp_path: Path) -> None:
