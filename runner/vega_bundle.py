@@ -19,13 +19,14 @@ _EXPORT: Final = "window.vegaEmbed = vegaEmbed;"
 
 def vega_bundle() -> str:
     """The text of a module that sets `window.vegaEmbed`."""
-    path = _cache_folder() / f"vega-{version('vl-convert-python')}.js"
-    with suppress(OSError, UnicodeDecodeError):
-        head, _, kept = path.read_text(encoding="utf-8").partition("\n")
+    # RuntimeError: a user without a home. Then, as where nothing can be written, it is put together each time.
+    with suppress(OSError, UnicodeDecodeError, RuntimeError):
+        head, _, kept = _kept_file().read_text(encoding="utf-8").partition("\n")
         if head == _head(kept):
             return kept
     text = vl_convert.javascript_bundle(_EXPORT)
-    with suppress(OSError):
+    with suppress(OSError, RuntimeError):
+        path = _kept_file()
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, f"{_head(text)}\n{text}".encode())
     return text
@@ -36,5 +37,6 @@ def _head(text: str) -> str:
     return f"// {checksum(text.encode())}"
 
 
-def _cache_folder() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "clickmart"
+def _kept_file() -> Path:
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return folder / "clickmart" / f"vega-{version('vl-convert-python')}.js"

@@ -13,12 +13,14 @@ from pathlib import Path
 
 import clickmart
 import pytest
+import vl_convert
 from clickmart.dashboards import read_dashboards
 from clickmart.errors import ClickmartError, ProjectError, UsageError
 from clickmart.page_cards import SHOWN_ROWS
 from clickmart.project import Project, builtin_folder
 from clickmart.reporting import CHART_ROWS, write_report
 from clickmart.settings import Settings
+from clickmart.vega_bundle import vega_bundle
 from clickmart.warehouse import Connection, Warehouse
 from conftest import Server
 from pages import HOSTILE, PageText, dashboards
@@ -414,3 +416,31 @@ def test_only_a_report_waits_for_the_import_of_its_libraries(dsn: str) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", timeout=60)
     assert (done.stdout, done.stderr) == ("[]\n", "")
+
+
+# The bundle
+
+
+def test_the_bundle_is_put_together_once_and_anew_where_it_is_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+
+    def javascript_bundle(export: str) -> str:
+        made.append(export)
+        return "first line\nЖ\n"
+
+    monkeypatch.setattr(vl_convert, "javascript_bundle", javascript_bundle)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert [vega_bundle(), vega_bundle(), len(made)] == ["first line\nЖ\n"] * 2 + [1]
+    (kept,) = (tmp_path / "cache/clickmart").iterdir()
+    for damaged in (kept.read_bytes()[:-1], b"\xff", b"alert(1)"):
+        kept.write_bytes(damaged)
+        assert vega_bundle() == "first line\nЖ\n"
+    assert len(made) == 4
+    assert vega_bundle() == "first line\nЖ\n"
+    assert len(made) == 4
+    # Where nothing can be kept it is made each time.
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert [vega_bundle(), vega_bundle(), len(made)] == ["first line\nЖ\n"] * 2 + [6]
