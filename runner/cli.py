@@ -332,11 +332,19 @@ def check(dsn: str | None, project: str | None, as_json: bool) -> None:
 
 
 @main.command()
-@click.option("--output", "-o", metavar="FILE", help="The page's file, - for standard output; a folder for images.")
-@click.option("--format", type=click.Choice(["html", "png"]), default="html", help="One page, or an image a card.")
-@click.option("--dashboard", "dashboards", metavar="NAME", multiple=True, help="This dashboard; may be given again.")
 @click.option(
-    "--filter", "filters", metavar="NAME=VALUE", multiple=True, help="Narrow by a filter; may be given again."
+    "--output",
+    "-o",
+    metavar="FILE",
+    help="The page's file, - for standard output; for images their folder. Left out, report.html or report.",
+    shell_complete=_files,
+)
+@click.option("--format", type=click.Choice(["html", "png"]), default="html", help="One page, or an image a card.")
+@click.option(
+    "--dashboard", "dashboards", metavar="NAME", multiple=True, help="This dashboard, and others given; left out, all."
+)
+@click.option(
+    "--filter", "filters", metavar="NAME=VALUE", multiple=True, help="Narrow by a filter of the dashboards; repeatable."
 )
 @project_option
 @json_option
@@ -350,7 +358,19 @@ def report(
     project: str | None,
     as_json: bool,
 ) -> None:
-    """Write the dashboards as one HTML file, or as images."""
+    """Write the dashboards as one HTML file, or as images.
+
+    The page has charts with their tables, needs nothing else and asks for nothing. All cards are read in one snapshot;
+    a card that fails leaves the former file as it was. Only reads.
+
+    Ends with 1 if a card fails or the file can't be written.
+
+    \b
+    Examples:
+      clickmart report
+      clickmart report -o march.html --filter from=2026-03-01 --filter to=2026-03-31
+      clickmart report --format png -o images
+    """
     from . import api
 
     if as_json and output == "-":
