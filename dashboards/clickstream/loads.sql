@@ -1,7 +1,7 @@
--- The last 100 loads.
+-- The last 100 loads; of each file the name alone, since a report may leave the house.
 select
     id,
-    file_name,
+    regexp_replace(file_name, '.*/', '') as file_name,
     format,
     size,
     status,
