@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from .checks import CheckReport
     from .loading import LoadReport
     from .marts import Mart
+    from .metabase import MetabaseOptions, MetabasePlan
+    from .metabase_export import MetabaseExport
+    from .metabase_pull import MetabasePull
     from .state import StatusReport
 
 PathLike = str | os.PathLike[str]
@@ -275,6 +278,58 @@ def demo(*, dsn: str | None = None) -> DemoReport:
         marts = tuple(read_mart(connection, name, _DEMO_ROWS) for name in MARTS)
         report = write_report(connection, project, Path(REPORT_FILE).absolute())
     return DemoReport(loaded, applied, marts, report)
+
+
+def metabase_plan(
+    *, url: str | None = None, project: PathLike | None = None, options: MetabaseOptions | None = None
+) -> MetabasePlan:
+    """What `metabase_push` would write. Only reads. `url` is None for METABASE_URL; the key is in METABASE_API_KEY."""
+    from . import metabase
+    from .metabase_api import find_metabase
+
+    with find_metabase(url) as server:
+        return metabase.plan(_project(project), server, options or metabase.MetabaseOptions())
+
+
+def metabase_push(
+    *, url: str | None = None, project: PathLike | None = None, options: MetabaseOptions | None = None
+) -> MetabasePlan:
+    """Makes Metabase hold the project's dashboards. Raises MetabaseError; the next push then goes on from there."""
+    from . import metabase
+    from .metabase_api import find_metabase
+
+    with find_metabase(url) as server:
+        return metabase.push(_project(project), server, options or metabase.MetabaseOptions())
+
+
+def metabase_pull(
+    *, url: str | None = None, project: PathLike | None = None, options: MetabaseOptions | None = None
+) -> MetabasePull:
+    """Brings what was changed at Metabase into the files of `project`, which can't be the built-in one."""
+    if project is None:
+        raise UsageError("pull changes files, and the built-in project has none of yours; name your own by --project")
+    from . import metabase, metabase_pull
+    from .metabase_api import find_metabase
+
+    with find_metabase(url) as server:
+        return metabase_pull.pull(_project(project), server, options or metabase.MetabaseOptions())
+
+
+def metabase_export(
+    folder: PathLike,
+    *,
+    project: PathLike | None = None,
+    collection: str = "clickmart",
+    database: str = "clickmart",
+    creator: str = "internal@metabase.com",
+) -> MetabaseExport:
+    """Writes the dashboards as the YAML that a paid Metabase imports to `folder`, which must be empty or not exist.
+
+    `database` is Metabase's name of the warehouse, `creator` the e-mail address of the user whose they become.
+    """
+    from .metabase_export import export
+
+    return export(_project(project), os.fspath(folder), collection, database, creator)
 
 
 def _project(folder: PathLike | None) -> Project:
