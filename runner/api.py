@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from .loading import LoadReport
     from .marts import Mart
     from .metabase import MetabaseOptions, MetabasePlan
-    from .metabase_export import MetabaseExport
-    from .metabase_pull import MetabasePull
+    from .metabase_pulling import MetabasePull
+    from .metabase_yaml import MetabaseExport
     from .state import StatusReport
 
 PathLike = str | os.PathLike[str]
@@ -308,11 +308,11 @@ def metabase_pull(
     """Brings what was changed at Metabase into the files of `project`, which can't be the built-in one."""
     if project is None:
         raise UsageError("pull changes files, and the built-in project has none of yours; name your own by --project")
-    from . import metabase, metabase_pull
+    from . import metabase, metabase_pulling
     from .metabase_api import find_metabase
 
     with find_metabase(url) as server:
-        return metabase_pull.pull(_project(project), server, options or metabase.MetabaseOptions())
+        return metabase_pulling.pull(_project(project), server, options or metabase.MetabaseOptions())
 
 
 def metabase_export(
@@ -327,7 +327,7 @@ def metabase_export(
 
     `database` is Metabase's name of the warehouse, `creator` the e-mail address of the user whose they become.
     """
-    from .metabase_export import export
+    from .metabase_yaml import export
 
     return export(_project(project), os.fspath(folder), collection, database, creator)
 

@@ -276,7 +276,7 @@ def _read_card(folder: Path, file: TomlFile, name: str, said: _CardFile, filters
     _name(file, "cards", name)
     path = f"{file.name.removesuffix(FILE_NAME)}{name}.sql"
     try:
-        text = (folder / f"{name}.sql").read_bytes().decode("utf-8-sig")
+        text = (folder / f"{name}.sql").read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
     except FileNotFoundError:
         raise ProjectError(f"{file.place_of('cards', name)}: the card has no query; write {path}") from None
     except OSError as error:

@@ -13,8 +13,8 @@ from .metabase_api import Metabase
 from .metabase_database import connection_body, wait_for_sync
 from .metabase_found import DEFAULT_NAME, Found, read_database, read_found, read_version
 from .metabase_objects import CardKey
-from .metabase_plan import Change, Step, make_steps
-from .metabase_push import run_steps
+from .metabase_steps import Change, Step, make_steps
+from .metabase_writes import run_steps
 from .project import Project
 
 _SIGNS: Final = {"create": "+", "restore": "+", "adopt": "~", "update": "~", "archive": "-"}

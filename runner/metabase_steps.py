@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from .dashboards import Card, Dashboard, metabase_sql
+from .metabase_adoption import adoptions
 from .metabase_filters import wanted_filters
 from .metabase_found import Found
 from .metabase_layout import changed_layout
@@ -86,7 +87,7 @@ class _Planner:
         self._name = name
         self._database: Id = found.database.id if found.database else DATABASE
         self._home: Id = int(found.collection.id) if found.collection else COLLECTION
-        self._adopted = self._adoptions()
+        self._adopted = adoptions(dashboards, found)
         self._cards = {**found.cards, **self._adopted}
         self._ids = {key: card.id for key, card in self._cards.items()}
 
@@ -105,28 +106,6 @@ class _Planner:
         for dashboard in self._dashboards:
             yield from self._dashboard(dashboard)
         yield from self._leavers()
-
-    def _adoptions(self) -> dict[CardKey, FoundCard]:
-        """The unmarked cards on clickmart's dashboards that a pull has brought into the project: same title, same SQL.
-
-        A card that lives elsewhere may serve others: it stays theirs, and the dashboard gets one of its own.
-        """
-        adopted: dict[CardKey, FoundCard] = {}
-        for dashboard in self._dashboards:
-            there = self._found.dashboards.get(dashboard.name)
-            shown = {dashcard.card_id for dashcard in there.dashcards} if there else set()
-            free = [card for id_, card in self._found.others.items() if id_ in shown and not mark_of(card.description)]
-            for card in dashboard.cards:
-                key = CardKey(dashboard.name, card.name)
-                for other in free if there and key not in self._found.cards else []:
-                    at_home = other.dashboard_id is None and other.collection_id == self._home
-                    query = native_query(other.dataset_query)
-                    same = query is not None and query.sql.rstrip() == metabase_sql(card.sql).rstrip()
-                    if same and other.name == card.title and (at_home or (there and other.dashboard_id == there.id)):
-                        adopted[key] = other
-                        free.remove(other)
-                        break
-        return adopted
 
     def _card(self, dashboard: Dashboard, card: Card) -> Iterator[Step]:
         key = CardKey(dashboard.name, card.name)

@@ -11,8 +11,8 @@ from .metabase_api import Metabase
 from .metabase_database import wait_for_sync
 from .metabase_found import collection_items, find_collection
 from .metabase_objects import mark_of
-from .metabase_plan import COLLECTION, Step
 from .metabase_refs import Ref, resolved
+from .metabase_steps import COLLECTION, Step
 
 logger = logging.getLogger("clickmart")
 
