@@ -241,17 +241,19 @@ def _read_dashboard(folder: Path, path: str) -> Dashboard:
     parts = [("cards", card.name, card.tab, card.place) for card in cards]
     parts += [("texts", text.text, text.tab, text.place) for text in texts]
     for kind, name, tab, place in parts:
-        where = file.place_of(kind, name) if kind == "cards" else file.place_of(kind)
+        problem = ""
         if tab is None and head.tabs:
-            raise ProjectError(f"{where}: {name!r} stands in no tab; write tab = one of {', '.join(head.tabs)}")
-        if tab is not None and tab not in head.tabs:
-            raise ProjectError(f"{where}: no tab {tab!r}; tabs has {', '.join(head.tabs) or 'none'}")
-        if min(place.column, place.row) < 0 or min(place.width, place.height) < 1:
-            raise ProjectError(f"{where}: a place begins at column and row 0, and is 1 wide and high or more")
-        if place.column + place.width > GRID_COLUMNS:
-            raise ProjectError(
-                f"{where}: column {place.column} and width {place.width} pass the {GRID_COLUMNS} columns"
-            )
+            problem = f"{name!r} stands in no tab; write tab = one of {', '.join(head.tabs)}"
+        elif tab is not None and tab not in head.tabs:
+            problem = f"no tab {tab!r}; tabs has {', '.join(head.tabs) or 'none'}"
+        elif min(place.column, place.row) < 0 or min(place.width, place.height) < 1:
+            problem = "a place begins at column and row 0, and is 1 wide and high or more"
+        elif place.column + place.width > GRID_COLUMNS:
+            problem = f"column {place.column} and width {place.width} pass the {GRID_COLUMNS} columns"
+        if problem:
+            # The place is looked for in case of need alone: that takes long.
+            where = file.place_of(kind, name) if kind == "cards" else file.place_of(kind)
+            raise ProjectError(f"{where}: {problem}")
     for name, filter_ in filters.items():
         card_name, _, column = (filter_.values or "").partition(".")
         if filter_.values is not None and (card_name not in head.cards or not column):
