@@ -129,7 +129,6 @@ def main(ctx: click.Context, dsn: str | None) -> None:
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
     # Its warnings are about a connection that is lost: the error that follows says so.
     logging.getLogger("psycopg").setLevel(logging.ERROR)
-    logging.getLogger("httpx").setLevel(logging.WARNING)
     # A terminal that lacks a letter of the data shows its code instead.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import time
@@ -18,6 +19,10 @@ try:
     import httpx
 except ModuleNotFoundError:
     raise UsageError("clickmart metabase needs httpx; install it by: pip install 'clickmart[metabase]'") from None
+
+# At their finest these show headers, and a server may answer with the key in one.
+for _name in ("httpx", "httpcore"):
+    logging.getLogger(_name).setLevel(logging.WARNING)
 
 URL_VARIABLE: Final = "METABASE_URL"
 KEY_VARIABLE: Final = "METABASE_API_KEY"

@@ -33,6 +33,9 @@ def edited(text: str, ours: Table, theirs: Table) -> str:
     if not _HUDDLED.search(before):
         # A new line at the end of a table takes the place of the empty one above the next header.
         text = _HUDDLED.sub(r"\1\n\n", text)
+    if not before.endswith("\n\n"):
+        # What was the last table leaves the empty line that was above it.
+        text = re.sub(r"\n{2,}\Z", "\n", text)
     for kind, table in new:
         text = _inserted(text, kind, table)
     return text

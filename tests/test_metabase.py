@@ -381,7 +381,9 @@ def test_a_changed_card_is_said_line_by_line_and_written_back(standin: StandIn, 
         *lines[4:6],
         "1 step to do",
     ]
-    assert lines[4].lstrip().startswith("-select") and "0.7" in lines[4] and "0.5" in lines[5]
+    assert lines[4].lstrip().startswith("-select")
+    assert "0.7" in lines[4]
+    assert "0.5" in lines[5]
     push(standin, project)
     assert "0.5" in standin.card("Sources")["dataset_query"]["sql"]
     assert "table.row_index" not in standin.card("Sources")["visualization_settings"]
