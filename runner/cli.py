@@ -393,7 +393,7 @@ def completion(shell: str) -> None:
 
 @main.group()
 def metabase() -> None:
-    """Keep the project's dashboards at a Metabase: plan, push, pull, export.
+    """The dashboards at a Metabase: plan, push, pull, export.
 
     The API key is in METABASE_API_KEY, and on no command line.
     """

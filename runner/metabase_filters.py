@@ -7,21 +7,19 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from .dashboards import Dashboard, Filter
-from .metabase_objects import (
-    CardKey,
-    FoundDashboard,
-    filter_name,
-    filter_type,
-    parameter_id,
-    parameter_type,
-    value_source,
-)
+from .metabase_objects import CardKey, FoundDashboard, stable_uuid
 from .metabase_refs import Ref, card_ref
 
 Body = dict[str, Any]
 
 #: What a Metabase may not keep, and does well without.
 _HINTS: Final = frozenset({"isMultiSelect", "values_query_type"})
+#: The types of a filter at Metabase; the first of each is what clickmart writes.
+_FILTER_TYPES: Final = {
+    "date": ("date/single", "date"),
+    "text": ("string/=", "text", "category"),
+    "number": ("number/=", "number"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,3 +99,55 @@ def _shown(value: Any) -> Any:
     if isinstance(value, Ref):
         return str(value)
     return {key: _shown(inner) for key, inner in value.items()} if isinstance(value, Mapping) else value
+
+
+def parameter_id(dashboard: str, name: str) -> str:
+    return stable_uuid("parameter", dashboard, name)
+
+
+def parameter_type(filter_: Filter) -> str:
+    return _FILTER_TYPES[filter_.type][0]
+
+
+def filter_type(parameter: Mapping[str, Any]) -> str | None:
+    """The type of the filter that a dashboard's parameter is; None for one that clickmart has no name for."""
+    return next((ours for ours, theirs in _FILTER_TYPES.items() if parameter.get("type") in theirs), None)
+
+
+def value_source(parameter: Mapping[str, Any]) -> tuple[int, str] | None:
+    """The id of the card and its column whose values a parameter offers; None where they come from elsewhere."""
+    config = parameter.get("values_source_config") or {}
+    field = config.get("value_field")
+    if parameter.get("values_source_type") != "card" or not isinstance(config.get("card_id"), int):
+        return None
+    # ["field", NAME, OPTIONS], or with the two in the other order.
+    named = [part for part in field[1:] if isinstance(part, str)] if isinstance(field, list) else []
+    return (config["card_id"], named[0]) if named else None
+
+
+def mapped_tags(dashboard: FoundDashboard, parameter: str) -> set[str]:
+    """The variables of queries that a parameter of the dashboard sets."""
+    names = set()
+    for dashcard in dashboard.dashcards:
+        for mapping in dashcard.parameter_mappings or []:
+            if mapping.get("parameter_id") == parameter and (name := tag_of(mapping)):
+                names.add(name)
+    return names
+
+
+def tag_of(mapping: Mapping[str, Any]) -> str | None:
+    """The variable that a mapping sets; None where it narrows a field, or a text."""
+    match mapping.get("target"):
+        case ["variable", ["template-tag", str(name)], *_]:
+            return name
+    return None
+
+
+def filter_name(dashboard: FoundDashboard, ours: str, parameter: Mapping[str, Any], known: Mapping[str, Filter]) -> str:
+    """How the filters of `ours` call a parameter of the dashboard: by clickmart's own id, else by the variable that it
+    sets in the queries, else as Metabase writes it in URLs."""
+    for name in known:
+        if parameter.get("id") == parameter_id(ours, name):
+            return name
+    tags = mapped_tags(dashboard, str(parameter.get("id")))
+    return tags.pop() if len(tags) == 1 else str(parameter.get("slug") or parameter.get("id"))

@@ -19,12 +19,6 @@ from .dashboards import Filter
 
 _MARK: Final = re.compile(r"(?:\A|\n+)clickmart: ([^\n]+)\Z")
 _NAMESPACE: Final = uuid.uuid5(uuid.NAMESPACE_DNS, "clickmart")
-#: The types of a filter at Metabase; the first of each is what clickmart writes.
-_FILTER_TYPES: Final = {
-    "date": ("date/single", "date"),
-    "text": ("string/=", "text", "category"),
-    "number": ("number/=", "number"),
-}
 #: The types of a query's variable; the others are bound to fields or to other questions.
 PLAIN_TAGS: Final = frozenset({"date", "text", "number"})
 
@@ -172,6 +166,7 @@ def query_body(database: object, sql: str, tags: Mapping[str, Mapping[str, Any]]
 
 
 def marked(description: str, mark: str) -> str:
+    description = description.rstrip()
     return f"{description}\n\nclickmart: {mark}" if description else f"clickmart: {mark}"
 
 
@@ -202,58 +197,6 @@ def tag_body(dashboard: str, card: str, name: str, filter_: Filter) -> dict[str,
         "display-name": filter_.title,
         "type": filter_.type,
     }
-
-
-def parameter_id(dashboard: str, name: str) -> str:
-    return stable_uuid("parameter", dashboard, name)
-
-
-def parameter_type(filter_: Filter) -> str:
-    return _FILTER_TYPES[filter_.type][0]
-
-
-def filter_type(parameter: Mapping[str, Any]) -> str | None:
-    """The type of the filter that a dashboard's parameter is; None for one that clickmart has no name for."""
-    return next((ours for ours, theirs in _FILTER_TYPES.items() if parameter.get("type") in theirs), None)
-
-
-def value_source(parameter: Mapping[str, Any]) -> tuple[int, str] | None:
-    """The id of the card and its column whose values a parameter offers; None where they come from elsewhere."""
-    config = parameter.get("values_source_config") or {}
-    field = config.get("value_field")
-    if parameter.get("values_source_type") != "card" or not isinstance(config.get("card_id"), int):
-        return None
-    # ["field", NAME, OPTIONS], or with the two in the other order.
-    named = [part for part in field[1:] if isinstance(part, str)] if isinstance(field, list) else []
-    return (config["card_id"], named[0]) if named else None
-
-
-def mapped_tags(dashboard: FoundDashboard, parameter: str) -> set[str]:
-    """The variables of queries that a parameter of the dashboard sets."""
-    names = set()
-    for dashcard in dashboard.dashcards:
-        for mapping in dashcard.parameter_mappings or []:
-            if mapping.get("parameter_id") == parameter and (name := tag_of(mapping)):
-                names.add(name)
-    return names
-
-
-def tag_of(mapping: Mapping[str, Any]) -> str | None:
-    """The variable that a mapping sets; None where it narrows a field, or a text."""
-    match mapping.get("target"):
-        case ["variable", ["template-tag", str(name)], *_]:
-            return name
-    return None
-
-
-def filter_name(dashboard: FoundDashboard, ours: str, parameter: Mapping[str, Any], known: Mapping[str, Filter]) -> str:
-    """How the filters of `ours` call a parameter of the dashboard: by clickmart's own id, else by the variable that it
-    sets in the queries, else as Metabase writes it in URLs."""
-    for name in known:
-        if parameter.get("id") == parameter_id(ours, name):
-            return name
-    tags = mapped_tags(dashboard, str(parameter.get("id")))
-    return tags.pop() if len(tags) == 1 else str(parameter.get("slug") or parameter.get("id"))
 
 
 def text_settings(text: str, heading: bool) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from .dashboards import Dashboard, file_sql, metabase_sql
+from .metabase_filters import filter_name, filter_type, mapped_tags, value_source
 from .metabase_found import Found
 from .metabase_layout import is_plain, sort_dashcards
 from .metabase_objects import (
@@ -19,12 +20,8 @@ from .metabase_objects import (
     FoundDashboard,
     FoundDashcard,
     NativeQuery,
-    filter_name,
-    filter_type,
-    mapped_tags,
     native_query,
     unmarked,
-    value_source,
 )
 from .metabase_settings import display_of, merged, said_of, settings_of
 
@@ -118,12 +115,12 @@ def _dashboard(
     cards: dict[str, Table],
     texts: list[Table],
 ) -> Table:
-    table: Table = {"title": title, "description": description, "tabs": list(tabs)}
+    table: Table = {"title": title, "description": description.rstrip(), "tabs": list(tabs)}
     return {**_without_defaults(table), "filters": filters, "cards": cards, "texts": texts}
 
 
 def _card(title: str, description: str, display: str, settings: Table, place: Table, tab: str | None) -> Table:
-    table = {"title": title, "description": description, "tab": tab, "place": place}
+    table = {"title": title, "description": description.rstrip(), "tab": tab, "place": place}
     return _without_defaults(table) | said_of(display, settings)
 
 

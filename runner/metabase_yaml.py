@@ -13,7 +13,8 @@ from typing import Any, Final
 
 from .dashboards import Card, Dashboard, Text, metabase_sql, read_dashboards
 from .errors import ProjectError, UsageError
-from .metabase_objects import entity_id, parameter_id, parameter_type, query_body, tag_body, text_settings
+from .metabase_filters import parameter_id, parameter_type
+from .metabase_objects import entity_id, query_body, tag_body, text_settings
 from .metabase_settings import display_of, settings_of
 from .project import Project
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -222,6 +224,30 @@ def test_plan_push_and_plan_again_on_the_command_line(standin: StandIn, tmp_path
     assert outcome(pushed) == (0, planned.stdout.replace("12 steps to do", "12 steps done"), "")
     assert outcome(run("metabase", "plan", *arguments, "--exit-code")) == (0, "nothing to do\n", "")
     assert outcome(run("metabase", "pull", *arguments)) == (0, "nothing to pull\n", "")
+
+
+@pytest.mark.parametrize("last", [1, 5, 12])
+def test_a_push_that_is_killed_is_finished_by_the_next(standin: StandIn, tmp_path: Path, last: int) -> None:
+    folder = str(a_project(tmp_path).folder)
+    command = [sys.executable, "-m", "clickmart", "metabase", "push", "--url", standin.url, "--project", folder]
+    started = threading.Event()
+
+    def kill(method: str, path: str, write: int) -> None:
+        if method != "GET" and write == last:
+            started.wait(30)
+            process.kill()
+            process.wait()
+
+    standin.before = kill
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    started.set()
+    assert process.communicate(timeout=60) == (b"", b"")
+    assert process.returncode == -signal.SIGKILL
+    standin.before = lambda *_: None
+    assert run("metabase", "push", "--url", standin.url, "--project", folder).exit_code == 0
+    counts = (len(standin.collections), len(standin.cards), len(standin.dashboards))
+    assert counts == (1, 7, 2)
+    assert run("metabase", "plan", "--url", standin.url, "--project", folder).stdout == "nothing to do\n"
 
 
 def test_json_has_the_steps(standin: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

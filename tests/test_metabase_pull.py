@@ -426,6 +426,15 @@ def test_line_ends_and_other_layouts_of_the_file_stay(standin: StandIn, tmp_path
     ]
 
 
+def test_a_description_of_several_lines_stays(standin: StandIn, project: Project) -> None:
+    edit(project, "dashboards/week/dashboard.toml", '"What a week brings."', '"""\nOne.\n\nclickmart: two\n"""')
+    push(standin, again(project))
+    assert str(push(standin, again(project))) == "nothing to do"
+    before = texts(project)
+    assert str(pull(standin, project)) == "nothing to pull"
+    assert texts(project) == before
+
+
 def test_each_file_is_replaced_at_once_and_keeps_its_mode(
     standin: StandIn, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
