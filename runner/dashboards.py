@@ -238,6 +238,8 @@ def _read_dashboard(folder: Path, path: str) -> Dashboard:
         if sql_file.stem not in head.cards:
             raise ProjectError(f"{path}/{sql_file.name}: no card of {FILE_NAME}; write [cards.{sql_file.stem}] there")
 
+    if len(set(head.tabs)) < len(head.tabs):
+        raise ProjectError(f"{file.place_of('tabs')}: tabs must have names of their own")
     parts = [("cards", card.name, card.tab, card.place) for card in cards]
     parts += [("texts", text.text, text.tab, text.place) for text in texts]
     for kind, name, tab, place in parts:
@@ -319,8 +321,13 @@ def _read_card(folder: Path, file: TomlFile, name: str, said: _CardFile, filters
     )
 
 
+def is_name(name: str) -> bool:
+    """Whether a card or a filter may be called so."""
+    return _NAME.fullmatch(name) is not None
+
+
 def _name(file: TomlFile, kind: str, name: str) -> str:
-    if not _NAME.fullmatch(name):
+    if not is_name(name):
         where = file.place_of(kind, name)
         raise ProjectError(f"{where}: {name!r}: names are of lower-case letters a to z, digits and _")
     return name

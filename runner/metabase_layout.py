@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .dashboards import Card, Dashboard, Place, Text
+from .dashboards import Card, Dashboard, Place, Text, is_name
 from .metabase_filters import Filters
 from .metabase_objects import (
     PLAIN_TAGS,
@@ -68,7 +68,8 @@ def sort_dashcards(
 def is_plain(card: FoundCard) -> bool:
     """Whether the card's query is SQL whose variables a file can have."""
     query = native_query(card.dataset_query)
-    return query is not None and all(tag.get("type") in PLAIN_TAGS for tag in query.tags.values())
+    tags = query.tags.items() if query else ()
+    return query is not None and all(tag.get("type") in PLAIN_TAGS and is_name(name) for name, tag in tags)
 
 
 def changed_layout(

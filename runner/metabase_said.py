@@ -8,9 +8,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
-from .dashboards import Dashboard, file_sql, metabase_sql
+from .dashboards import Dashboard, file_sql, is_name, metabase_sql
 from .metabase_filters import filter_name, filter_type, mapped_tags, value_source
 from .metabase_found import Found
 from .metabase_layout import is_plain, sort_dashcards
@@ -26,7 +26,6 @@ from .metabase_objects import (
 from .metabase_settings import display_of, merged, said_of, settings_of
 
 Table = dict[str, Any]
-_NAME: Final = re.compile(r"[a-z0-9_]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,16 +64,20 @@ def said_by_metabase(dashboard: Dashboard, there: FoundDashboard, found: Found) 
     cards: dict[str, Table] = {}
     sql: dict[str, str] = {}
     queries: list[NativeQuery] = []
+    card_of = {card.name: card for card in dashboard.cards}
+    needed: set[str] = set()
     for name, table in ours.table["cards"].items():
         key = CardKey(dashboard.name, name)
         if key not in found.cards:
             notes.append(f"{key}: not at Metabase yet; push makes it")
             cards[name], sql[name] = table, ours.sql[name]
+            needed |= set(card_of[name].variables)
         elif name in sorted_.cards:
             cards[name] = _found_card(found.cards[key], sorted_.cards[name], tabs)
             sql[name] = ours.sql[name]
             query = native_query(found.cards[key].dataset_query)
-            if query is None or not is_plain(found.cards[key]) or not _are_names(query):
+            if query is None or not is_plain(found.cards[key]):
+                needed |= set(card_of[name].variables)
                 notes.append(f"{key}: no longer SQL that a file can have; its query stays as the project has it")
             else:
                 sql[name] = _sql(str(key), query, notes)
@@ -84,9 +87,8 @@ def said_by_metabase(dashboard: Dashboard, there: FoundDashboard, found: Found) 
     for dashcard in sorted_.new:
         other = found.others[dashcard.card_id or 0]
         query = native_query(other.dataset_query)
-        if query is None or not _are_names(query):
-            notes.append(f"{dashboard.name}: {other.name!r} has variables that no filter may be called; left alone")
-            continue
+        if query is None:
+            raise AssertionError("what is new is SQL")
         name = _new_name(other, cards.keys() | ours.sql.keys())
         cards[name], sql[name] = _found_card(other, dashcard, tabs), _sql(f"{dashboard.name}/{name}", query, notes)
         names[other.id] = name
@@ -94,6 +96,8 @@ def said_by_metabase(dashboard: Dashboard, there: FoundDashboard, found: Found) 
         notes.append(f"{dashboard.name}/{name}: new, from card #{other.id} {other.name!r}")
     notes += [f"{dashboard.name}: {what}; left alone" for what in _unsaid(sorted_.kept, found)]
     filters = dict(_filters(dashboard, there, names, cards, queries, notes))
+    # Cards that stay as the project has them need its filters.
+    filters |= {name: table for name, table in ours.table["filters"].items() if name in needed - filters.keys()}
     texts = [
         _text(
             str(dashcard.settings.get("text", "")),
@@ -157,7 +161,7 @@ def _filters(
         name = filter_name(there, dashboard.name, parameter, dashboard.filters)
         type_ = filter_type(parameter)
         title = str(parameter.get("name") or name)
-        if type_ is None or name in told or not _NAME.fullmatch(name):
+        if type_ is None or name in told or not is_name(name):
             if len(mapped_tags(there, str(parameter.get("id")))) > 1:
                 notes.append(f"{dashboard.name}: filter {title!r} sets variables of several names; left alone")
             else:
@@ -200,10 +204,6 @@ def _found_place(dashcard: FoundDashcard) -> Table:
 
 def _without_defaults(table: Table) -> Table:
     return {name: value for name, value in table.items() if value not in ("", None, [])}
-
-
-def _are_names(query: NativeQuery) -> bool:
-    return all(_NAME.fullmatch(name) for name in query.tags)
 
 
 def _new_name(card: FoundCard, taken: set[str]) -> str:

@@ -336,7 +336,9 @@ def test_what_is_not_pushed_yet_is_not_taken_away(standin: StandIn, project: Pro
     toml = project.folder / "dashboards/week/dashboard.toml"
     with toml.open("a", encoding="utf-8") as file:
         file.write('\n[cards.later]\ntab = "Sales"\nplace = { column = 0, row = 40, width = 4, height = 4 }\n')
-    (project.folder / "dashboards/week/later.sql").write_text("select 1 as n\n", encoding="utf-8")
+        file.write('\n[filters.soon]\ntitle = "Soon"\ntype = "text"\nvalues = "later.n"\n')
+    sql = "select 1 as n where 'a' = {{soon}}\n"
+    (project.folder / "dashboards/week/later.sql").write_text(sql, encoding="utf-8")
     (project.folder / "dashboards/new").mkdir()
     (project.folder / "dashboards/new/dashboard.toml").write_text("", encoding="utf-8")
     report = pull(standin, project)
@@ -375,12 +377,13 @@ def test_what_no_file_can_say_is_named_and_left_alone(standin: StandIn, project:
     before = texts(project)
     report = pull(standin, project)
     assert texts(project) == before
+    assert str(push(standin, project)).startswith("nothing to do")  # and it stays where it is
     shown = "\n".join(report.notes)
     for words in (
         "'Clicked' is not SQL that a file can have; left alone",
         "a link of its own kind, which no file can say; left alone",
         "'By field' is not SQL that a file can have; left alone",
-        "'Odd' has variables that no filter may be called; left alone",
+        "'Odd' is not SQL that a file can have; left alone",
         "stands there twice; left alone",
         "filter 'Range' is of a type that the project has none for; left alone",
     ):
@@ -401,6 +404,14 @@ def test_files_that_could_not_be_read_are_not_written(standin: StandIn, project:
     standin.card("Visits")["name"] = "Guests"
     before = texts(project)
     with pytest.raises(MetabaseError, match=r"makes no project, and no file was changed: dashboards/week/sales\.sql"):
+        pull(standin, project)
+    assert texts(project) == before
+
+
+def test_two_tabs_of_one_name_are_for_a_person_to_tell_apart(standin: StandIn, project: Project) -> None:
+    week(standin)["tabs"][1]["name"] = "Sales"
+    before = texts(project)
+    with pytest.raises(MetabaseError, match=r"dashboard\.toml:4: tabs must have names of their own"):
         pull(standin, project)
     assert texts(project) == before
 
