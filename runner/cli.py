@@ -395,7 +395,15 @@ def completion(shell: str) -> None:
 def metabase() -> None:
     """The dashboards at a Metabase: plan, push, pull, export.
 
-    The API key is in METABASE_API_KEY, and on no command line.
+    The API key is in METABASE_API_KEY, and on no command line. Exit codes: 0 done; 1 it failed; 3 a push would write
+    (plan --exit-code).
+
+    \b
+    Examples:
+      clickmart metabase plan --url https://metabase.example.com
+      clickmart metabase push --project shop
+      clickmart metabase pull --project shop
+      clickmart metabase export serialized
     """
 
 
@@ -445,7 +453,9 @@ def metabase_push(dsn: str | None, url: str | None, project: str | None, as_json
     """Make Metabase hold the project's dashboards; what isn't clickmart's stays as it is."""
     from . import api
 
-    _print(api.metabase_push(url=url, project=project, options=_metabase_options(dsn, options)), as_json)
+    with _progress():
+        report = api.metabase_push(url=url, project=project, options=_metabase_options(dsn, options))
+    _print(report, as_json)
 
 
 @metabase.command(name="pull")

@@ -14,7 +14,7 @@ from .metabase_objects import mark_of
 from .metabase_refs import Ref, resolved
 from .metabase_steps import COLLECTION, Step
 
-logger = logging.getLogger("clickmart")
+logger = logging.getLogger(__name__)
 
 _TWICE: Final = "Made by a push of clickmart that ran at the same time as another; the other's is used."
 
