@@ -113,6 +113,10 @@ def cli_page() -> str:
     for name in command.list_commands(root):
         with click.Context(command.commands[name], info_name=name, parent=root) as context:
             helps[f"clickmart {name}"] = context.command.get_help(context)
+            if isinstance(context.command, click.Group):
+                for inner, subcommand in context.command.commands.items():
+                    with click.Context(subcommand, info_name=inner, parent=context) as inside:
+                        helps[f"clickmart {name} {inner}"] = subcommand.get_help(inside)
     return "\n".join([CLI_HEAD, *(f"## {name}\n\n```\n{text.rstrip()}\n```\n" for name, text in helps.items())])
 
 

@@ -7,15 +7,32 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .errors import ClickmartError, LoadError, ProjectError, SqlError, UsageError, WarehouseError
+from .errors import ClickmartError, LoadError, MetabaseError, ProjectError, SqlError, UsageError, WarehouseError
 from .version import __version__
 
 if TYPE_CHECKING:
-    from .api import apply, check, completion, demo, init, load, psql, render, report, status, stop
+    from .api import (
+        apply,
+        check,
+        completion,
+        demo,
+        init,
+        load,
+        metabase_export,
+        metabase_plan,
+        metabase_pull,
+        metabase_push,
+        psql,
+        render,
+        report,
+        status,
+        stop,
+    )
 
 __all__ = [
     "ClickmartError",
     "LoadError",
+    "MetabaseError",
     "ProjectError",
     "SqlError",
     "UsageError",
@@ -27,6 +44,10 @@ __all__ = [
     "demo",
     "init",
     "load",
+    "metabase_export",
+    "metabase_plan",
+    "metabase_pull",
+    "metabase_push",
     "psql",
     "render",
     "report",

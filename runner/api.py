@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from .checks import CheckReport
     from .loading import LoadReport
     from .marts import Mart
+    from .metabase import MetabaseOptions, MetabasePlan
+    from .metabase_pulling import MetabasePull
+    from .metabase_yaml import MetabaseExport
     from .reporting import ReportFile
     from .state import StatusReport
 
@@ -315,6 +318,58 @@ def demo(*, dsn: str | None = None) -> DemoReport:
         report = Path(REPORT_FILE).absolute()
         write_report(connection, project, report)
     return DemoReport(loaded, applied, marts, report)
+
+
+def metabase_plan(
+    *, url: str | None = None, project: PathLike | None = None, options: MetabaseOptions | None = None
+) -> MetabasePlan:
+    """What `metabase_push` would write. Only reads. `url` is None for METABASE_URL; the key is in METABASE_API_KEY."""
+    from . import metabase
+    from .metabase_api import find_metabase
+
+    with find_metabase(url) as server:
+        return metabase.plan(_project(project), server, options or metabase.MetabaseOptions())
+
+
+def metabase_push(
+    *, url: str | None = None, project: PathLike | None = None, options: MetabaseOptions | None = None
+) -> MetabasePlan:
+    """Makes Metabase hold the project's dashboards. Raises MetabaseError; the next push then goes on from there."""
+    from . import metabase
+    from .metabase_api import find_metabase
+
+    with find_metabase(url) as server:
+        return metabase.push(_project(project), server, options or metabase.MetabaseOptions())
+
+
+def metabase_pull(
+    *, url: str | None = None, project: PathLike | None = None, options: MetabaseOptions | None = None
+) -> MetabasePull:
+    """Brings what was changed at Metabase into the files of `project`, which can't be the built-in one."""
+    if project is None:
+        raise UsageError("pull changes files, and the built-in project has none of yours; name your own by --project")
+    from . import metabase, metabase_pulling
+    from .metabase_api import find_metabase
+
+    with find_metabase(url) as server:
+        return metabase_pulling.pull(_project(project), server, options or metabase.MetabaseOptions())
+
+
+def metabase_export(
+    folder: PathLike,
+    *,
+    project: PathLike | None = None,
+    collection: str = "clickmart",
+    database: str = "clickmart",
+    creator: str = "internal@metabase.com",
+) -> MetabaseExport:
+    """Writes the dashboards as the YAML that a paid Metabase imports to `folder`, which must be empty or not exist.
+
+    `database` is Metabase's name of the warehouse, `creator` the e-mail address of the user whose they become.
+    """
+    from .metabase_yaml import export
+
+    return export(_project(project), os.fspath(folder), collection, database, creator)
 
 
 def _project(folder: PathLike | None) -> Project:

@@ -238,20 +238,24 @@ def _read_dashboard(folder: Path, path: str) -> Dashboard:
         if sql_file.stem not in head.cards:
             raise ProjectError(f"{path}/{sql_file.name}: no card of {FILE_NAME}; write [cards.{sql_file.stem}] there")
 
+    if len(set(head.tabs)) < len(head.tabs):
+        raise ProjectError(f"{file.place_of('tabs')}: tabs must have names of their own")
     parts = [("cards", card.name, card.tab, card.place) for card in cards]
     parts += [("texts", text.text, text.tab, text.place) for text in texts]
     for kind, name, tab, place in parts:
-        where = file.place_of(kind, name) if kind == "cards" else file.place_of(kind)
+        problem = ""
         if tab is None and head.tabs:
-            raise ProjectError(f"{where}: {name!r} stands in no tab; write tab = one of {', '.join(head.tabs)}")
-        if tab is not None and tab not in head.tabs:
-            raise ProjectError(f"{where}: no tab {tab!r}; tabs has {', '.join(head.tabs) or 'none'}")
-        if min(place.column, place.row) < 0 or min(place.width, place.height) < 1:
-            raise ProjectError(f"{where}: a place begins at column and row 0, and is 1 wide and high or more")
-        if place.column + place.width > GRID_COLUMNS:
-            raise ProjectError(
-                f"{where}: column {place.column} and width {place.width} pass the {GRID_COLUMNS} columns"
-            )
+            problem = f"{name!r} stands in no tab; write tab = one of {', '.join(head.tabs)}"
+        elif tab is not None and tab not in head.tabs:
+            problem = f"no tab {tab!r}; tabs has {', '.join(head.tabs) or 'none'}"
+        elif min(place.column, place.row) < 0 or min(place.width, place.height) < 1:
+            problem = "a place begins at column and row 0, and is 1 wide and high or more"
+        elif place.column + place.width > GRID_COLUMNS:
+            problem = f"column {place.column} and width {place.width} pass the {GRID_COLUMNS} columns"
+        if problem:
+            # The place is looked for in case of need alone: that takes long.
+            where = file.place_of(kind, name) if kind == "cards" else file.place_of(kind)
+            raise ProjectError(f"{where}: {problem}")
     for name, filter_ in filters.items():
         card_name, _, column = (filter_.values or "").partition(".")
         if filter_.values is not None and (card_name not in head.cards or not column):
@@ -276,7 +280,7 @@ def _read_card(folder: Path, file: TomlFile, name: str, said: _CardFile, filters
     _name(file, "cards", name)
     path = f"{file.name.removesuffix(FILE_NAME)}{name}.sql"
     try:
-        text = (folder / f"{name}.sql").read_bytes().decode("utf-8-sig")
+        text = (folder / f"{name}.sql").read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
     except FileNotFoundError:
         raise ProjectError(f"{file.place_of('cards', name)}: the card has no query; write {path}") from None
     except OSError as error:
@@ -317,8 +321,13 @@ def _read_card(folder: Path, file: TomlFile, name: str, said: _CardFile, filters
     )
 
 
+def is_name(name: str) -> bool:
+    """Whether a card or a filter may be called so."""
+    return _NAME.fullmatch(name) is not None
+
+
 def _name(file: TomlFile, kind: str, name: str) -> str:
-    if not _NAME.fullmatch(name):
+    if not is_name(name):
         where = file.place_of(kind, name)
         raise ProjectError(f"{where}: {name!r}: names are of lower-case letters a to z, digits and _")
     return name

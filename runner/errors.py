@@ -5,7 +5,8 @@ ClickmartError
 ├── ProjectError      a project folder: settings, templates, migrations that drifted
 ├── SqlError          PostgreSQL refused a statement; knows file, line and column where they can be known
 ├── LoadError         a file that can't be read or loaded
-└── WarehouseError    no connection, no server, not the server that is needed
+├── WarehouseError    no connection, no server, not the server that is needed
+└── MetabaseError     Metabase can't be reached, refuses a call, or answers what was not asked
 """
 
 from __future__ import annotations
@@ -48,3 +49,11 @@ class LoadError(ClickmartError):
 
 class WarehouseError(ClickmartError):
     """The warehouse can't be reached, can't be started, or isn't what clickmart needs."""
+
+
+class MetabaseError(ClickmartError):
+    """A call that Metabase refused or answered wrongly. `status` is that of HTTP, None where there was no answer."""
+
+    def __init__(self, message: str, *, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status

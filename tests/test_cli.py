@@ -93,7 +93,9 @@ def test_without_a_command_the_help_is_shown_as_wrong_usage() -> None:
 
 
 def test_it_runs_as_a_module_too() -> None:
-    result = subprocess.run([sys.executable, "-m", "clickmart", "--help"], capture_output=True, text=True)
+    command = [sys.executable, "-m", "clickmart", "--help"]
+    # As wide as the tests' own run, which has no terminal to leave a margin in.
+    result = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"COLUMNS": "82"})
     assert (result.returncode, result.stdout.split(), result.stderr) == (0, run("--help").stdout.split(), "")
 
 
