@@ -31,10 +31,10 @@ if TYPE_CHECKING:
     from .checks import CheckReport
     from .loading import LoadReport
     from .marts import Mart
-    from .metabase import MetabaseOptions, MetabasePlan
-    from .metabase_pulling import MetabasePull
-    from .metabase_yaml import MetabaseExport
-    from .reporting import ReportFile
+    from .metabase.exporting import MetabaseExport
+    from .metabase.pulling import MetabasePull
+    from .metabase.pushing import MetabaseOptions, MetabasePlan
+    from .reporting.files import ReportFile
     from .state import StatusReport
 
 PathLike = str | os.PathLike[str]
@@ -221,7 +221,7 @@ def report(
     warehouse = find_warehouse(dsn)
     if warehouse.embedded and not warehouse.exists:
         raise ProjectError(f"nothing to report: no warehouse in {warehouse.embedded.home}; run `clickmart apply`")
-    from .reporting import write_report
+    from .reporting.files import write_report
 
     with warehouse.connect() as connection:
         return write_report(
@@ -295,7 +295,7 @@ def demo(*, dsn: str | None = None) -> DemoReport:
     from .loading import load_files
     from .marts import MARTS, read_mart
     from .paths import find_files
-    from .reporting import write_report
+    from .reporting.files import write_report
 
     warehouse, project = find_warehouse(dsn), _project(None)
     sample = find_files([Path(__file__).parent / "sample"])
@@ -324,22 +324,22 @@ def metabase_plan(
     *, url: str | None = None, project: PathLike | None = None, options: MetabaseOptions | None = None
 ) -> MetabasePlan:
     """What `metabase_push` would write. Only reads. `url` is None for METABASE_URL; the key is in METABASE_API_KEY."""
-    from . import metabase
-    from .metabase_api import find_metabase
+    from .metabase import pushing
+    from .metabase.client import find_metabase
 
     with find_metabase(url) as server:
-        return metabase.plan(_project(project), server, options or metabase.MetabaseOptions())
+        return pushing.plan(_project(project), server, options or pushing.MetabaseOptions())
 
 
 def metabase_push(
     *, url: str | None = None, project: PathLike | None = None, options: MetabaseOptions | None = None
 ) -> MetabasePlan:
     """Makes Metabase hold the project's dashboards. Raises MetabaseError; the next push then goes on from there."""
-    from . import metabase
-    from .metabase_api import find_metabase
+    from .metabase import pushing
+    from .metabase.client import find_metabase
 
     with find_metabase(url) as server:
-        return metabase.push(_project(project), server, options or metabase.MetabaseOptions())
+        return pushing.push(_project(project), server, options or pushing.MetabaseOptions())
 
 
 def metabase_pull(
@@ -348,11 +348,11 @@ def metabase_pull(
     """Brings what was changed at Metabase into the files of `project`, which can't be the built-in one."""
     if project is None:
         raise UsageError("pull changes files, and the built-in project has none of yours; name your own by --project")
-    from . import metabase, metabase_pulling
-    from .metabase_api import find_metabase
+    from .metabase import pulling, pushing
+    from .metabase.client import find_metabase
 
     with find_metabase(url) as server:
-        return metabase_pulling.pull(_project(project), server, options or metabase.MetabaseOptions())
+        return pulling.pull(_project(project), server, options or pushing.MetabaseOptions())
 
 
 def metabase_export(
@@ -367,7 +367,7 @@ def metabase_export(
 
     `database` is Metabase's name of the warehouse, `creator` the e-mail address of the user whose they become.
     """
-    from .metabase_yaml import export
+    from .metabase.exporting import export
 
     return export(_project(project), os.fspath(folder), collection, database, creator)
 

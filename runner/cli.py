@@ -482,7 +482,7 @@ def metabase_options(command: Any) -> Any:
 
 
 def _metabase_options(dsn: str | None, options: dict[str, Any]) -> Any:
-    from .metabase import MetabaseOptions
+    from .metabase.pushing import MetabaseOptions
 
     return MetabaseOptions(dsn=dsn, **options)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from clickmart import metabase
-from clickmart.metabase import MetabaseOptions, MetabasePlan
-from clickmart.metabase_api import Metabase
+from clickmart.metabase import pushing
+from clickmart.metabase.client import Metabase
+from clickmart.metabase.pushing import MetabaseOptions, MetabasePlan
 from clickmart.project import Project, read_project
 from metabase_standin import KEY, StandIn, wait
 from projects import smallest_project
@@ -144,12 +144,12 @@ def client(standin: StandIn) -> Metabase:
 
 def push(standin: StandIn, project: Project, **options: Any) -> MetabasePlan:
     with client(standin) as server:
-        return metabase.push(project, server, MetabaseOptions(**options))
+        return pushing.push(project, server, MetabaseOptions(**options))
 
 
 def plan(standin: StandIn, project: Project, **options: Any) -> MetabasePlan:
     with client(standin) as server:
-        return metabase.plan(project, server, MetabaseOptions(**options))
+        return pushing.plan(project, server, MetabaseOptions(**options))
 
 
 def edit(project: Project, path: str, old: str, new: str) -> None:

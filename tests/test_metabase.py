@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from clickmart import metabase
 from clickmart.errors import ClickmartError, MetabaseError, UsageError
-from clickmart.metabase import MetabaseOptions
-from clickmart.metabase_objects import mark_of
+from clickmart.metabase import pushing
+from clickmart.metabase.objects import mark_of
+from clickmart.metabase.pushing import MetabaseOptions
 from clickmart.project import Project
 from metabase_project import a_project, again, client, edit, plan, push
 from metabase_standin import DESCRIPTION, DroppedError, RefusedError, StandIn
@@ -559,5 +559,5 @@ def test_two_collections_of_one_project_stand_side_by_side(standin: StandIn, pro
 
 def test_plan_reads_and_never_writes(standin: StandIn, project: Project) -> None:
     with client(standin) as server:
-        metabase.plan(project, server, MetabaseOptions())
+        pushing.plan(project, server, MetabaseOptions())
     assert {method for method, _ in standin.calls} == {"GET"}

@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import clickmart
 import pytest
 from clickmart.errors import MetabaseError, UsageError
-from clickmart.metabase_api import Metabase, find_metabase
+from clickmart.metabase import pushing
+from clickmart.metabase.client import Metabase, find_metabase
 from clickmart.project import Project
 from metabase_project import a_project, client, edit
 from metabase_standin import KEY, DroppedError, RefusedError, StandIn
@@ -189,7 +189,7 @@ def test_the_key_is_shown_nowhere(
                 server.sleep = lambda _: None
                 shown += [repr(server), str(server), repr(vars(server)["_http"])]
                 try:
-                    shown.append(str(clickmart.metabase.push(project, server, clickmart.metabase.MetabaseOptions())))
+                    shown.append(str(pushing.push(project, server, pushing.MetabaseOptions())))
                 except MetabaseError as error:
                     shown += [str(error), repr(error), repr(error.__cause__), repr(error.__dict__)]
     captured = capsys.readouterr()

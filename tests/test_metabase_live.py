@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from clickmart import metabase, metabase_pulling
-from clickmart.metabase import MetabaseOptions
-from clickmart.metabase_api import Metabase, find_metabase
-from clickmart.metabase_found import find_collection
+from clickmart.metabase import pulling, pushing
+from clickmart.metabase.client import Metabase, find_metabase
+from clickmart.metabase.found import find_collection
+from clickmart.metabase.pushing import MetabaseOptions
 from metabase_project import a_project, again, edit
 
 pytestmark = [
@@ -38,10 +38,10 @@ def server() -> Iterator[Metabase]:
 
 def test_push_pull_and_every_card(server: Metabase, tmp_path: Path) -> None:
     project = a_project(tmp_path)
-    planned = metabase.plan(project, server, OPTIONS)
-    assert metabase.push(project, server, OPTIONS).steps == planned.steps
-    assert str(metabase.push(project, server, OPTIONS)).startswith("nothing to do")
-    assert str(metabase_pulling.pull(project, server, OPTIONS)).startswith("nothing to pull")
+    planned = pushing.plan(project, server, OPTIONS)
+    assert pushing.push(project, server, OPTIONS).steps == planned.steps
+    assert str(pushing.push(project, server, OPTIONS)).startswith("nothing to do")
+    assert str(pulling.pull(project, server, OPTIONS)).startswith("nothing to pull")
     collection = find_collection(server, OPTIONS.collection, [])
     assert collection is not None
     items = server.get(f"/api/collection/{collection.id}/items", dict[str, Any], {"models": ["card", "dashboard"]})
@@ -52,6 +52,6 @@ def test_push_pull_and_every_card(server: Metabase, tmp_path: Path) -> None:
         assert answer["status"] == "completed", answer.get("error")
     edit(project, "dashboards/week/dashboard.toml", 'title = "Week"', 'title = "Month"')
     edit(project, "dashboards/week/sources.sql", "0.5", "0.25")
-    report = metabase.push(again(project), server, OPTIONS)
+    report = pushing.push(again(project), server, OPTIONS)
     assert [step.name for step in report.steps] == ["week/sources", "week"]
-    assert str(metabase.plan(again(project), server, OPTIONS)).startswith("nothing to do")
+    assert str(pushing.plan(again(project), server, OPTIONS)).startswith("nothing to do")

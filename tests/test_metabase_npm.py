@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from clickmart.dashboards import metabase_sql, read_dashboards
-from clickmart.metabase_settings import settings_of
+from clickmart.metabase.settings import settings_of
 from clickmart.project import read_project
 from metabase_project import a_project, push
 from metabase_standin import KEY, StandIn

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from clickmart import metabase_pulling
 from clickmart.dashboards import read_dashboards
 from clickmart.errors import MetabaseError
-from clickmart.metabase import MetabaseOptions
-from clickmart.metabase_pulling import MetabasePull
+from clickmart.metabase import pulling
+from clickmart.metabase.pulling import MetabasePull
+from clickmart.metabase.pushing import MetabaseOptions
 from clickmart.project import Project
 from metabase_project import a_project, again, client, edit, plan, push
 from metabase_standin import StandIn
@@ -46,7 +46,7 @@ def project(standin: StandIn, tmp_path: Path) -> Project:
 def pull(standin: StandIn, project: Project) -> MetabasePull:
     before = standin.state()
     with client(standin) as server:
-        report = metabase_pulling.pull(again(project), server, MetabaseOptions())
+        report = pulling.pull(again(project), server, MetabaseOptions())
     assert standin.state() == before  # Metabase is only read
     return report
 

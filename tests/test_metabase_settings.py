@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from clickmart.card_rows import read_card
 from clickmart.dashboards import Card, Column, Dashboard, Place, read_dashboards
-from clickmart.metabase_settings import display_of, said_of, settings_of
+from clickmart.metabase.settings import display_of, said_of, settings_of
 from clickmart.project import Project, read_project
 from clickmart.warehouse import Warehouse
 from conftest import Server

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 from clickmart.errors import ProjectError, UsageError
-from clickmart.metabase_yaml import export
+from clickmart.metabase.exporting import export
 from metabase_project import a_project, push
 from metabase_standin import StandIn
 from projects import clean_environment, outcome, run

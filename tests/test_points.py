@@ -9,10 +9,10 @@ from decimal import Decimal
 import pytest
 from clickmart.card_rows import CardRows
 from clickmart.dashboards import Card, Place
-from clickmart.looks import legend_names, short
-from clickmart.markdown import html_of
-from clickmart.points import CATEGORIES, Points, milliseconds, points_of
-from clickmart.shown_values import number_text
+from clickmart.reporting.looks import legend_names, short
+from clickmart.reporting.markdown import html_of
+from clickmart.reporting.points import CATEGORIES, Points, milliseconds, points_of
+from clickmart.reporting.shown_values import number_text
 
 HOUR = 3_600_000
 START = datetime(2026, 3, 2, 10)

@@ -16,11 +16,11 @@ import pytest
 import vl_convert
 from clickmart.dashboards import read_dashboards
 from clickmart.errors import ClickmartError, ProjectError, UsageError
-from clickmart.page_cards import SHOWN_ROWS
 from clickmart.project import Project, builtin_folder
-from clickmart.reporting import CHART_ROWS, write_report
+from clickmart.reporting.files import CHART_ROWS, write_report
+from clickmart.reporting.page_cards import SHOWN_ROWS
+from clickmart.reporting.vega_bundle import vega_bundle
 from clickmart.settings import Settings
-from clickmart.vega_bundle import vega_bundle
 from clickmart.warehouse import Connection, Warehouse
 from conftest import Server
 from pages import HOSTILE, PageText, dashboards

@@ -12,9 +12,9 @@ import clickmart
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from browsing import needs_chromium, opened, picture, run_browser, wait_until
-from clickmart.looks import DARK, LIGHT
 from clickmart.project import read_project
-from clickmart.reporting import write_report
+from clickmart.reporting.files import write_report
+from clickmart.reporting.looks import DARK, LIGHT
 from clickmart.warehouse import Warehouse
 from conftest import Server
 from pages import HOSTILE, dashboards

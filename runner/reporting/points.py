@@ -10,8 +10,8 @@ from decimal import Decimal
 from itertools import pairwise
 from typing import Final, Literal
 
-from .card_rows import CardRows
-from .dashboards import Card
+from ..card_rows import CardRows
+from ..dashboards import Card
 
 #: Bars, slices or steps by name in one chart: a card may have more rows, and its table shows them.
 CATEGORIES: Final = 40

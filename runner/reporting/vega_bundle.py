@@ -10,8 +10,8 @@ from typing import Final
 
 import vl_convert
 
-from .project import checksum
-from .whole_files import write_whole
+from ..project import checksum
+from ..whole_files import write_whole
 
 #: The bundle is a module: its names are its own but for this one.
 _EXPORT: Final = "window.vegaEmbed = vegaEmbed;"

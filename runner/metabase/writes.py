@@ -6,13 +6,13 @@ import logging
 from collections.abc import Mapping
 from typing import Any, Final
 
-from .errors import MetabaseError
-from .metabase_api import Metabase
-from .metabase_database import wait_for_sync
-from .metabase_found import collection_items, find_collection
-from .metabase_objects import mark_of
-from .metabase_refs import Ref, resolved
-from .metabase_steps import COLLECTION, Step
+from ..errors import MetabaseError
+from .client import Metabase
+from .database import wait_for_sync
+from .found import collection_items, find_collection
+from .objects import mark_of
+from .refs import Ref, resolved
+from .steps import COLLECTION, Step
 
 logger = logging.getLogger(__name__)
 

@@ -9,12 +9,12 @@ from typing import Any, Final
 import vl_convert
 from markupsafe import escape
 
-from .card_rows import CardRows
+from ..card_rows import CardRows
+from ..dashboards import Card
 from .charts import DRAWN, rows_of, spec_of
-from .dashboards import Card
+from .files import Snapshot
 from .looks import IMAGE
 from .points import points_of
-from .reporting import Snapshot
 from .shown_values import ShownTable, figures_of, shown_table
 
 #: Pixels of an image for one of its drawing.

@@ -10,10 +10,10 @@ from typing import Any, Final
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
-from .errors import MetabaseError, UsageError
-from .metabase_api import Metabase
-from .metabase_objects import FoundDatabase
-from .warehouse import DSN_VARIABLE, NO_CONNECTION_STRING, find_warehouse
+from ..errors import MetabaseError, UsageError
+from ..warehouse import DSN_VARIABLE, NO_CONNECTION_STRING, find_warehouse
+from .client import Metabase
+from .objects import FoundDatabase
 
 #: Where the warehouse is for Metabase, if its server reaches it by another name or user than clickmart does.
 DATABASE_VARIABLE: Final = "METABASE_DATABASE_DSN"

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from .dashboards import Card, Dashboard, metabase_sql
-from .metabase_adoption import adoptions
-from .metabase_filters import wanted_filters
-from .metabase_found import Found
-from .metabase_layout import changed_layout
-from .metabase_objects import (
+from ..dashboards import Card, Dashboard, metabase_sql
+from .adoption import adoptions
+from .filters import wanted_filters
+from .found import Found
+from .layout import changed_layout
+from .objects import (
     CardKey,
     FoundCard,
     FoundDashboard,
@@ -25,8 +25,8 @@ from .metabase_objects import (
     unmarked,
     variables_of,
 )
-from .metabase_refs import Id, Ref, card_ref
-from .metabase_settings import display_of, settings_of
+from .refs import Id, Ref, card_ref
+from .settings import display_of, settings_of
 
 Action = Literal["create", "restore", "adopt", "update", "archive"]
 Kind = Literal["database", "collection", "card", "dashboard"]

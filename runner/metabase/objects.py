@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from .dashboards import Filter
+from ..dashboards import Filter
 
 _MARK: Final = re.compile(r"(?:\A|\n+)clickmart: ([^\n]+)\Z")
 _NAMESPACE: Final = uuid.uuid5(uuid.NAMESPACE_DNS, "clickmart")

@@ -7,15 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from .dashboards import read_dashboards
-from .errors import MetabaseError, UsageError
-from .metabase_api import Metabase
-from .metabase_database import connection_body, wait_for_sync
-from .metabase_found import DEFAULT_NAME, Found, read_database, read_found, read_version
-from .metabase_objects import CardKey
-from .metabase_steps import Change, Step, make_steps
-from .metabase_writes import run_steps
-from .project import Project
+from ..dashboards import read_dashboards
+from ..errors import MetabaseError, UsageError
+from ..project import Project
+from .client import Metabase
+from .database import connection_body, wait_for_sync
+from .found import DEFAULT_NAME, Found, read_database, read_found, read_version
+from .objects import CardKey
+from .steps import Change, Step, make_steps
+from .writes import run_steps
 
 _SIGNS: Final = {"create": "+", "restore": "+", "adopt": "~", "update": "~", "archive": "-"}
 _LONGEST: Final = 100

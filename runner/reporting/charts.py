@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from ..dashboards import Card
 from .axes import caption, colour, is_number_format, measure, names_axis, row_axis, time_axis, x_axis
-from .dashboards import Card
 from .looks import NARROW_LABEL, OWN_COLOURS, Look, Spec, legend_names, short
 from .points import Number, Points, format_of
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from .dashboards import Card, Dashboard, metabase_sql
-from .metabase_found import Found
-from .metabase_objects import CardKey, FoundCard, FoundDashboard, mark_of, native_query
+from ..dashboards import Card, Dashboard, metabase_sql
+from .found import Found
+from .objects import CardKey, FoundCard, FoundDashboard, mark_of, native_query
 
 
 def adoptions(dashboards: tuple[Dashboard, ...], found: Found) -> dict[CardKey, FoundCard]:

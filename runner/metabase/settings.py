@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-from .dashboards import Card
+from ..dashboards import Card
 
 Settings = dict[str, Any]
 

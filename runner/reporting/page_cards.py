@@ -9,12 +9,13 @@ from typing import Any, Final
 
 from markupsafe import Markup
 
-from .card_rows import CardRows
+from ..card_rows import CardRows
+from ..dashboards import Card, Dashboard, Place
+from ..tables import counted
 from .charts import AXIS_WIDTH, DRAWN, columns_of, is_long, spec_of
-from .dashboards import Card, Dashboard, Place
+from .files import Snapshot
 from .looks import OWN_COLOURS, PAGE, legend_names
 from .points import Points, format_of, number_of, points_of, title_of
-from .reporting import Snapshot
 from .shown_values import (
     ShownColumn,
     ShownTable,
@@ -26,7 +27,6 @@ from .shown_values import (
     shown_value,
     time_text,
 )
-from .tables import counted
 
 #: Rows of a card's table.
 SHOWN_ROWS: Final = 500

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from .dashboards import Card, Dashboard, Text, metabase_sql, read_dashboards
-from .errors import ProjectError, UsageError
-from .metabase_filters import parameter_id, parameter_type
-from .metabase_objects import entity_id, query_body, tag_body, text_settings
-from .metabase_settings import display_of, settings_of
-from .project import Project
+from ..dashboards import Card, Dashboard, Text, metabase_sql, read_dashboards
+from ..errors import ProjectError, UsageError
+from ..project import Project
+from .filters import parameter_id, parameter_type
+from .objects import entity_id, query_body, tag_body, text_settings
+from .settings import display_of, settings_of
 
 try:
     import yaml

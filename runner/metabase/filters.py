@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from .dashboards import Dashboard, Filter
-from .metabase_objects import CardKey, FoundDashboard, stable_uuid
-from .metabase_refs import Ref, card_ref
+from ..dashboards import Dashboard, Filter
+from .objects import CardKey, FoundDashboard, stable_uuid
+from .refs import Ref, card_ref
 
 Body = dict[str, Any]
 

@@ -10,16 +10,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from .dashboards import FILE_NAME, Dashboard, file_sql, metabase_sql, read_dashboards
-from .errors import MetabaseError, ProjectError
-from .metabase import MetabaseOptions
-from .metabase_adoption import with_brought
-from .metabase_api import Metabase
-from .metabase_found import read_found, read_version
-from .metabase_objects import CardKey
-from .metabase_said import Said, Table, said_by_metabase, said_by_project
-from .metabase_toml import edited
-from .project import Project
+from ..dashboards import FILE_NAME, Dashboard, file_sql, metabase_sql, read_dashboards
+from ..errors import MetabaseError, ProjectError
+from ..project import Project
+from .adoption import with_brought
+from .client import Metabase
+from .found import read_found, read_version
+from .objects import CardKey
+from .pushing import MetabaseOptions
+from .said import Said, Table, said_by_metabase, said_by_project
+from .toml_edits import edited
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,11 +10,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .dashboards import Dashboard, file_sql, is_name, metabase_sql
-from .metabase_filters import filter_name, filter_type, mapped_tags, value_source
-from .metabase_found import Found
-from .metabase_layout import is_plain, sort_dashcards
-from .metabase_objects import (
+from ..dashboards import Dashboard, file_sql, is_name, metabase_sql
+from .filters import filter_name, filter_type, mapped_tags, value_source
+from .found import Found
+from .layout import is_plain, sort_dashcards
+from .objects import (
     CardKey,
     FoundCard,
     FoundDashboard,
@@ -23,7 +23,7 @@ from .metabase_objects import (
     native_query,
     unmarked,
 )
-from .metabase_settings import display_of, merged, said_of, settings_of
+from .settings import display_of, merged, said_of, settings_of
 
 Table = dict[str, Any]
 

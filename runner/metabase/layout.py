@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .dashboards import Card, Dashboard, Place, Text, is_name
-from .metabase_filters import Filters
-from .metabase_objects import (
+from ..dashboards import Card, Dashboard, Place, Text, is_name
+from .filters import Filters
+from .objects import (
     PLAIN_TAGS,
     CardKey,
     FoundCard,
@@ -22,7 +22,7 @@ from .metabase_objects import (
     native_query,
     text_settings,
 )
-from .metabase_refs import Id, card_ref
+from .refs import Id, card_ref
 
 Body = dict[str, Any]
 

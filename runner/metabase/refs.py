@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from .metabase_objects import CardKey
+from .objects import CardKey
 
 
 class Ref(NamedTuple):

@@ -12,12 +12,12 @@ from typing import Final
 import jinja2
 from markupsafe import Markup
 
-from .card_rows import CardRows
-from .dashboards import Card, Dashboard, Place, Text
+from ..card_rows import CardRows
+from ..dashboards import Card, Dashboard, Place, Text
+from .files import Snapshot
 from .looks import DARK, LIGHT, OWN_COLOURS
 from .markdown import html_of
 from .page_cards import PageCard, page_card
-from .reporting import Snapshot
 from .shown_values import ShownColumn, shown_value
 from .vega_bundle import vega_bundle
 

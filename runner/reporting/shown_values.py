@@ -11,10 +11,10 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Final
 
-from .card_rows import CardRows
-from .dashboards import Card
+from ..card_rows import CardRows
+from ..dashboards import Card
+from ..tables import is_number, text_of
 from .points import format_of, number_of, title_of
-from .tables import is_number, text_of
 
 #: Characters of one value; a longer one is cut, with a mark.
 LONG_TEXT: Final = 1000

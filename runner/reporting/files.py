@@ -8,14 +8,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from .card_rows import CardRows, read_card
-from .dashboards import Card, Dashboard, filter_values, read_dashboards
-from .errors import ProjectError, UsageError
-from .project import Project
+from ..card_rows import CardRows, read_card
+from ..dashboards import Card, Dashboard, filter_values, read_dashboards
+from ..errors import ProjectError, UsageError
+from ..project import Project
+from ..tables import counted
+from ..warehouse import Connection
+from ..whole_files import write_whole
 from .shown_values import number_text
-from .tables import counted
-from .warehouse import Connection
-from .whole_files import write_whole
 
 #: Rows of a card in its chart; its table has some of them.
 CHART_ROWS: Final = 5000
@@ -102,7 +102,7 @@ def write_report(
         contents = {f"{name}.png": image for name, image in images_of(snapshot)}
         written = _write_folder(path or Path(), contents)
         return ReportFile(written, len(snapshot.dashboards), count_cards, snapshot.filters)
-    from .report_page import page_of
+    from .page import page_of
 
     page = page_of(snapshot)
     content = page.encode()
@@ -147,7 +147,7 @@ def _own(dashboard: Dashboard, values: Mapping[str, str]) -> dict[str, str]:
 
 
 def _title(project: Project) -> str:
-    from .project import builtin_folder
+    from ..project import builtin_folder
 
     return "clickmart" if project.folder == builtin_folder() else project.folder.name
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .dashboards import Card
+from ..dashboards import Card
 from .looks import OWN_COLOURS, Look, Spec, short
 from .points import Points, format_of, title_of
 

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from .errors import MetabaseError, UsageError
+from ..errors import MetabaseError, UsageError
 
 try:
     import httpx

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from .errors import UsageError
+from ..errors import UsageError
 
 try:
     import tomlkit

@@ -9,9 +9,9 @@ from typing import Any, Final
 
 import msgspec
 
-from .errors import MetabaseError, UsageError
-from .metabase_api import Metabase
-from .metabase_objects import (
+from ..errors import MetabaseError, UsageError
+from .client import Metabase
+from .objects import (
     CardKey,
     FoundCard,
     FoundCollection,
