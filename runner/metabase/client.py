@@ -18,7 +18,7 @@ from ..errors import MetabaseError, UsageError
 try:
     import httpx
 except ModuleNotFoundError:
-    raise UsageError("clickmart metabase needs httpx; install it by: pip install 'clickmart[metabase]'") from None
+    raise MetabaseError("clickmart metabase needs httpx; install it by: pip install 'clickmart[metabase]'") from None
 
 # At their finest these show headers, and a server may answer with the key in one.
 for _name in ("httpx", "httpcore"):

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ..dashboards import Card, Dashboard, Text, metabase_sql, read_dashboards
-from ..errors import ProjectError, UsageError
+from ..errors import MetabaseError, ProjectError, UsageError
 from ..project import Project
 from .filters import parameter_id, parameter_type
 from .objects import entity_id, query_body, tag_body, text_settings
@@ -21,7 +21,7 @@ from .settings import display_of, settings_of
 try:
     import yaml
 except ModuleNotFoundError:
-    raise UsageError(
+    raise MetabaseError(
         "clickmart metabase export needs pyyaml; install it by: pip install 'clickmart[metabase]'"
     ) from None
 

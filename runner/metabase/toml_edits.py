@@ -6,13 +6,13 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from ..errors import UsageError
+from ..errors import MetabaseError
 
 try:
     import tomlkit
     from tomlkit.items import AoT, InlineTable
 except ModuleNotFoundError:
-    raise UsageError(
+    raise MetabaseError(
         "clickmart metabase pull needs tomlkit; install it by: pip install 'clickmart[metabase]'"
     ) from None
 
