@@ -74,19 +74,54 @@ create table stage.partitions (
 
 insert into stage.partitions (table_name, first_load, end_load) values ('events_1', 0, 11);
 
--- Numbers a load, and opens partitions ahead of the loads, each such that it comes to some 20 million rows.
--- No lock weaker than this one will do: to a session that looks at the partitions just as one is attached, PostgreSQL
--- may never show it, so that its loads fail and, worse, its refreshes miss rows. But nobody waits for the lock as long
--- as one of the next few loads finds a moment when neither loads nor readers of stage.events run.
--- The rights are those of the tables' owner, so that a role that may only insert can load.
+-- The numbers that a bulk load has taken are its own for good, also where it came to nothing: see 0003_bulk_loads.sql.
+create table stage.bulk_loads (
+    first_load bigint primary key,
+    end_load bigint not null,
+    status text not null default 'open' check (status in ('open', 'closed', 'published', 'dropped')),
+    started_at timestamptz not null default clock_timestamp(),
+    finished_at timestamptz
+);
+
+-- The number itself or, where a bulk load has taken it, the next that none has; and where those that are taken end, by
+-- partitions or by bulk loads. One statement looks at both, as a bulk load may take numbers at any time.
+create function stage.pass_bulk_loads(inout load bigint, out end_load bigint)
+language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+declare
+    is_taken boolean;
+begin
+    loop
+        select max(ranges.end_load), bool_or(ranges.is_bulk and load >= ranges.first_load and load < ranges.end_load)
+        into end_load, is_taken
+        from (
+            select partitions.first_load, partitions.end_load, false as is_bulk
+            from stage.partitions
+            union all
+            select bulk_loads.first_load, bulk_loads.end_load, true
+            from stage.bulk_loads
+        ) as ranges;
+        exit when not is_taken;
+        load := nextval(pg_get_serial_sequence('stage.loads', 'id'));
+    end loop;
+end
+$$;
+
+-- Numbers a load, and opens partitions ahead of the loads, each such that it comes to some 20 million rows. Numbers
+-- that a bulk load has taken are passed over; the next partition begins behind all that are taken. No lock weaker
+-- than this one will do: to a session that looks at the partitions just as one is attached, PostgreSQL may never show
+-- it, so that its loads fail and, worse, its refreshes miss rows. But nobody waits for the lock as long as one of the
+-- next few loads finds a moment when neither loads nor readers of stage.events run. The rights are those of the
+-- tables' owner, so that a role that may only insert can load.
 create function stage.begin_load() returns bigint
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
 declare
     load bigint := nextval(pg_get_serial_sequence('stage.loads', 'id'));
-    first_load bigint := (select max(partitions.end_load) from stage.partitions);
+    first_load bigint;
     count_loads bigint;
 begin
+    select * into load, first_load from stage.pass_bulk_loads(load);
     if load + 5 < first_load then
         return load;
     end if;
@@ -110,8 +145,9 @@ begin
         limit 100
     ) as last_loads;
 
-    -- Another load may have opened them meanwhile.
-    select max(partitions.end_load) into first_load from stage.partitions;
+    -- Another load may have opened them meanwhile, or a bulk load may have taken this number.
+    lock table stage.bulk_loads in share row exclusive mode;
+    select * into load, first_load from stage.pass_bulk_loads(load);
     while first_load <= load + 10 loop
         execute format(
             'create table stage.%I partition of stage.events for values from (%s) to (%s)',
@@ -126,6 +162,7 @@ end
 $$;
 
 revoke execute on function stage.begin_load() from public;
+revoke execute on function stage.pass_bulk_loads(bigint) from public;
 
 -- Takes the raw rows of the oldest partitions, those whose every load ended before an instant and is in the marts, out
 -- of stage.events. They stay as tables of their own, to be archived and dropped; their page views stay where they are,
@@ -134,14 +171,20 @@ revoke execute on function stage.begin_load() from public;
 create function stage.detach_events(before timestamptz) returns setof name
 language plpgsql as $$
 declare
+    load_numbers constant regclass := pg_get_serial_sequence('stage.loads', 'id');
     oldest stage.partitions;
 begin
     perform pg_advisory_xact_lock(hashtextextended('clickmart.apply', 0));
+    perform stage.drop_bulk_load(dead) from stage.dead_bulk_loads() as dead;
     lock table only stage.events in access exclusive mode;
 
     for oldest in
         select * from stage.partitions where detached_at is null order by first_load
     loop
+        -- The rows of a bulk load that still runs would come to lie among detached ones.
+        exit when exists (
+            select from stage.bulk_loads where status in ('open', 'closed') and first_load < oldest.first_load
+        );
         exit when oldest.end_load > (select coalesce(max(id), 0) from stage.loads) or exists (
             select from stage.loads
             where
@@ -149,6 +192,9 @@ begin
                 and id < oldest.end_load
                 and (finished_at >= before or (status = 'loaded' and refreshed_at is null))
         );
+        -- Bulk loads may have gone past it before its numbers were all given out: nobody is to get them any more.
+        perform nextval(load_numbers)
+        from generate_series(coalesce(pg_sequence_last_value(load_numbers), 0) + 1, oldest.end_load - 1);
         execute format('alter table stage.events detach partition stage.%I', oldest.table_name);
         update stage.partitions set detached_at = clock_timestamp() where table_name = oldest.table_name;
         return next oldest.table_name;

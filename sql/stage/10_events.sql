@@ -77,6 +77,38 @@ comment on column stage.partitions.end_load is 'The load behind the last one who
 comment on column stage.partitions.detached_at is
 'When it was taken out of stage.events, with its rows; null while it is in it.';
 
+comment on table stage.bulk_loads is 'One row per bulk load: files that many sessions wrote at once.';
+comment on column stage.bulk_loads.first_load is 'The first of the numbers that its files have in stage.loads.';
+comment on column stage.bulk_loads.end_load is 'The number behind the last of them; some may belong to no load.';
+comment on column stage.bulk_loads.status is
+'open: pieces are written; closed: no more are; published: its rows are in stage.events; dropped: it left nothing.';
+comment on column stage.bulk_loads.finished_at is 'When it was published or dropped; null while it is neither.';
+
+comment on table stage.bulk_pieces is
+'One row per transaction that wrote a piece of a bulk load that is not yet published; some may count for nothing.';
+comment on column stage.bulk_pieces.first_load is 'The bulk load: stage.bulk_loads.first_load.';
+comment on column stage.bulk_pieces.written_by is 'The transaction, which the rows have as their xmin.';
+
+comment on function stage.pass_bulk_loads(bigint) is
+'The number or, where a bulk load has taken it, a new one that none has; and the end of all that are taken.';
+comment on function stage.begin_bulk_load(bigint) is
+'Takes so many numbers of loads, makes the tables that their rows and rejects go to, and returns the first number.';
+comment on function stage.end_bulk_piece(bigint) is
+'Ends the transaction of a piece, which counts by the number returned; refused once the bulk load is closed.';
+comment on function stage.close_bulk_load(bigint) is 'From now on no piece of the bulk load can be committed.';
+comment on function stage.end_bulk_writers(bigint) is 'Ends the sessions that still write to a bulk load.';
+comment on function stage.finish_bulk_load(bigint, xid8[], bigint[]) is
+'Leaves the rows of those pieces, without those of some loads, and builds the key.';
+comment on function stage.keep_bulk_rejects(bigint, bigint[], text[], bigint[], bigint[], bigint[]) is
+'Takes the rejects of these loads into stage.events_rejected, their lines counted from the start of the file.';
+comment on function stage.attach_bulk_load(bigint) is
+'Makes the rows of a bulk load visible, as a partition of stage.events.';
+comment on function stage.drop_bulk_rows(bigint, bigint[]) is
+'Deletes the rows and rejects of loads whose content another load has brought first.';
+comment on function stage.dead_bulk_loads() is 'The bulk loads whose session is gone, closed.';
+comment on function stage.drop_bulk_load(bigint) is
+'Drops what a bulk load that is not published has written; does nothing where another session still runs it.';
+
 comment on function stage.begin_load() is
 'The number of a load that begins; a partition of stage.events is there for it.';
 comment on function stage.detach_events(timestamptz) is
