@@ -24,6 +24,8 @@ from .version import __version__
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
+    from .loading import LoadReport
+
 PENDING: Final = 3
 
 
@@ -72,7 +74,7 @@ class HasBlocks(Protocol):
     def blocks(self) -> Iterable[Block]: ...
 
 
-class Commands(click.Group):
+class Command(click.Command):
     """Says an error in one message on stderr and ends with its exit code; CLICKMART_DEBUG=1 shows the traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -101,6 +103,20 @@ class Commands(click.Group):
             ctx.exit(1)
 
 
+class Commands(Command, click.Group):
+    """Commands of one program."""
+
+
+def set_up_output() -> None:
+    """Warnings go to stderr, results to stdout, whatever the terminal knows of letters."""
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
+    # Its warnings are about a connection that is lost: the error that follows says so.
+    logging.getLogger("psycopg").setLevel(logging.ERROR)
+    # A terminal that lacks a letter of the data shows its code instead.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.option(
     "--dsn",
@@ -126,12 +142,7 @@ def main(ctx: click.Context, dsn: str | None) -> None:
       clickmart --dsn postgresql://me@db.example.com/shop apply
     """
     ctx.obj = dsn
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
-    # Its warnings are about a connection that is lost: the error that follows says so.
-    logging.getLogger("psycopg").setLevel(logging.ERROR)
-    # A terminal that lacks a letter of the data shows its code instead.
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
+    set_up_output()
 
 
 @main.command()
@@ -151,7 +162,7 @@ def demo(dsn: str | None, as_json: bool) -> None:
     """
     from . import api
 
-    with _progress():
+    with progress():
         report = api.demo(dsn=dsn)
     _print(report, as_json)
 
@@ -212,15 +223,9 @@ def load(
 
     # A line that changes would stand in the way of what is typed.
     is_typed = "-" in paths and sys.stdin.isatty()
-    with nullcontext() if is_typed else _progress():
+    with nullcontext() if is_typed else progress():
         report = api.load(*paths, dsn=dsn, max_rejects=max_rejects, jobs=jobs, project=project)
-    _print(report, as_json)
-    for file in report.files:
-        if file.status == "failed":
-            named = file.problem if file.problem.startswith(file.file) else f"{file.file}: {file.problem}"
-            click.echo(without_control(f"clickmart: {named}"), err=True)
-    if report.failed:
-        click.get_current_context().exit(1)
+    print_load(report, as_json)
 
 
 @main.command()
@@ -253,7 +258,7 @@ def apply(dsn: str | None, plan: bool, full: bool, jobs: int | None, project: st
     """
     from . import api
 
-    with _progress():
+    with progress():
         report = api.apply(dsn=dsn, project=project, plan=plan, full=full, jobs=jobs)
     _print(report, as_json)
 
@@ -512,7 +517,7 @@ def metabase_push(dsn: str | None, url: str | None, project: str | None, as_json
     """Make Metabase hold the project's dashboards; what isn't clickmart's stays as it is."""
     from . import api
 
-    with _progress():
+    with progress():
         report = api.metabase_push(url=url, project=project, options=_metabase_options(dsn, options))
     _print(report, as_json)
 
@@ -559,8 +564,19 @@ def _print(report: Report, as_json: bool) -> None:
         click.echo(str(report))
 
 
+def print_load(report: LoadReport, as_json: bool) -> None:
+    """Prints what became of each file; ends with 1 where one failed."""
+    _print(report, as_json)
+    for file in report.files:
+        if file.status == "failed":
+            named = file.problem if file.problem.startswith(file.file) else f"{file.file}: {file.problem}"
+            click.echo(without_control(f"clickmart: {named}"), err=True)
+    if report.failed:
+        click.get_current_context().exit(1)
+
+
 @contextmanager
-def _progress() -> Iterator[None]:
+def progress() -> Iterator[None]:
     """Shows on stderr how far the work within is. It is for someone who watches: a pipe or a log gets results alone."""
     if _is_terminal(sys.stderr):
         from . import terminal

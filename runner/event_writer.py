@@ -11,12 +11,14 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import IO, Final
 
 import psycopg
+from psycopg import sql
 from psycopg.abc import Buffer
 from psycopg.copy import LibpqWriter, QueuedLibpqWriter
 
@@ -38,11 +40,7 @@ _TURN_SECONDS: Final = 0.0003
 _MAX_REASON: Final = 500
 _PROGRESS_SECONDS: Final = 5.0
 
-_COPY_EVENTS: Final = f"copy stage.events ({', '.join(NAMES)}, batch_id) from stdin ({{}})"
-_COPY_REJECTS: Final = (
-    "copy stage.events_rejected (source_file, line_number, reason, raw, batch_id) "
-    f"from stdin ({JSON_ROWS.options})".encode()
-)
+_COPY: Final = sql.SQL("copy stage.{} ({}) from stdin ({})")
 _ASK: Final = (
     b"select left(stage.input_error(value, %s), %s) "
     b"from unnest(%s::text[]) with ordinality as asked (value, number) order by number"
@@ -105,17 +103,33 @@ def _swift_turns() -> Iterator[None]:
         sys.setswitchinterval(before)
 
 
-class EventWriter:
-    """Writes the events of one load. `rejects` is an empty file to keep its rejects in meanwhile."""
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The tables of the schema stage that rows and rejects go to, and the column that says where a reject is from."""
 
-    def __init__(self, connection: Connection, batch_id: int, file: str, rejects: IO[bytes]) -> None:
+    events: str
+    rejects: str
+    source: str
+
+
+STAGE_EVENTS: Final = Target("events", "events_rejected", "source_file")
+
+
+class EventWriter:
+    """Writes the events of one load. `rejects` is an empty file to keep its rejects in meanwhile; `source` is what they
+    have in the column of the target that says where they are from."""
+
+    def __init__(
+        self, connection: Connection, batch_id: int, source: str, rejects: IO[bytes], target: Target = STAGE_EVENTS
+    ) -> None:
         self.rows_loaded = 0
         self.rows_rejected = 0
-        #: The first reject's line and reason; empty where there is none.
-        self.first_reject = ""
+        #: The first reject's line, 0 where there is none, and reason.
+        self.first_reject: tuple[int, str] = (0, "")
         self._connection = connection
         self.batch_id: Final = batch_id
-        self._file = file
+        self._source = source
+        self._target = target
         self._rejects = rejects
         self._columns = TypedColumns(self._ask)
         self._copy: psycopg.Copy | None = None
@@ -135,12 +149,13 @@ class EventWriter:
                     self._write_exactly(source, batch.exact())
                 if time.monotonic() - reported > _PROGRESS_SECONDS:
                     reported = time.monotonic()
-                    logger.info("%s: %s rows so far", self._file, f"{self.rows_loaded:,}")
+                    logger.info("%s: %s rows so far", self._source, f"{self.rows_loaded:,}")
 
     def write_rejects(self) -> None:
         """Copies the rejects that were put aside."""
         self._rejects.seek(0)
-        with self._connection.cursor().copy(_COPY_REJECTS) as copy:
+        columns = (self._target.source, "line_number", "reason", "raw", "batch_id")
+        with self._connection.cursor().copy(_copy(self._target.rejects, columns, JSON_ROWS)) as copy:
             while block := self._rejects.read(_BLOCK_BYTES):
                 copy.write(block)
 
@@ -150,7 +165,7 @@ class EventWriter:
             return
         if self._copy is None or self._copy_format != copy_format:
             self._close_copy()
-            statement = _COPY_EVENTS.format(copy_format.options).encode()
+            statement = _copy(self._target.events, (*NAMES, "batch_id"), copy_format)
             cursor = self._connection.cursor()
             self._copy = self._open_copy.enter_context(cursor.copy(statement, writer=_Sender(cursor)))
             self._copy_format = copy_format
@@ -192,8 +207,9 @@ class EventWriter:
     def _reject(self, line: int, reason: str, raw: str) -> None:
         reason = text_of(reason.encode("utf-8", "backslashreplace"))
         self.rows_rejected += 1
-        self.first_reject = self.first_reject or f"line {line}: {reason}"
-        text = json_rows([[self._file, str(line), reason, raw]], self.batch_id)
+        if self.rows_rejected == 1:
+            self.first_reject = (line, reason)
+        text = json_rows([[self._source, str(line), reason, raw]], self.batch_id)
         assert text is not None
         self._rejects.write(text)
 
@@ -202,3 +218,8 @@ class EventWriter:
         self._close_copy()
         answers = self._connection.execute(_ASK, (kind, _MAX_REASON, list(texts))).fetchall()
         return [None if error is None else str(error) for (error,) in answers]
+
+
+def _copy(table: str, columns: Iterable[str], copy_format: CopyFormat) -> sql.Composed:
+    names = sql.SQL(", ").join(map(sql.Identifier, columns))
+    return _COPY.format(sql.Identifier(table), names, sql.SQL(copy_format.options))

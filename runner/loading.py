@@ -71,7 +71,7 @@ class FileReport:
         rejects = _count_rejects(self.rows_rejected)
         if self.status == "failed":
             return f"failed{rejects}: {self.problem}"
-        names = [_shown(name, _MAX_NAME) for name in self.unknown_columns[:_MAX_COLUMNS]]
+        names = [shown(name, _MAX_NAME) for name in self.unknown_columns[:_MAX_COLUMNS]]
         ignored = f", ignored columns: {', '.join(names)}" if names else ""
         more = f" and {len(self.unknown_columns) - len(names)} more" if len(self.unknown_columns) > len(names) else ""
         return f"{self.rows_loaded:,} rows{rejects} in {self.seconds:.1f} s{ignored}{more}"
@@ -109,7 +109,7 @@ class LoadReport:
 
     def blocks(self) -> Iterator[Block]:
         if self.files:
-            yield Columns(tuple((Cell(_shown(file.file), is_path=True), Cell(file, file.tone)) for file in self.files))
+            yield Columns(tuple((Cell(shown(file.file), is_path=True), Cell(file, file.tone)) for file in self.files))
         if len(self.files) != 1:
             rejects = _count_rejects(self.rows_rejected)
             text = f"{self.rows_loaded:,} rows{rejects} from {len(self.files)} files in {self.seconds:.1f} s"
@@ -133,7 +133,7 @@ def load_files(
     logger.info("loading %s", counted(len(files), "file"), extra=progress(0, len(files)))
     for file, report in in_processes(load, parallel, jobs):
         report = report or FileReport(
-            _stored_text(file), "failed", problem="the process that loaded it was killed: load it again"
+            stored_text(file), "failed", problem="the process that loaded it was killed: load it again"
         )
         reports[file] = report
         logger.info("%s: %s", report.file, report, extra=progress(len(reports), len(files)))
@@ -154,7 +154,7 @@ def _load_in_turn(conninfo: str, max_rejects: int | None, files: Iterable[str]) 
                     connection = connections.enter_context(Warehouse(conninfo).connect())
                 yield load_file(connection, file, max_rejects=max_rejects)
             except WarehouseError as error:
-                yield FileReport(_stored_text(file), "failed", problem=_in_one_line(str(error)))
+                yield FileReport(stored_text(file), "failed", problem=in_one_line(str(error)))
 
 
 def load_file(connection: Connection, file: str, *, max_rejects: int | None = None) -> FileReport:
@@ -162,22 +162,22 @@ def load_file(connection: Connection, file: str, *, max_rejects: int | None = No
 
     Raises WarehouseError where the connection is lost.
     """
-    name = _stored_text(file)
+    name = stored_text(file)
     try:
         with Source.open(file) as source:
             return _load_source(connection, source, max_rejects)
     except LoadError as error:
-        return FileReport(name, "failed", problem=_shown(_stored_text(str(error)).removeprefix(f"{name}: ")))
+        return FileReport(name, "failed", problem=shown(stored_text(str(error)).removeprefix(f"{name}: ")))
     except psycopg.Error as error:
         if connection.closed or is_lost(error):
             raise lost(error) from error
         context = f" ({error.diag.context})" if error.diag.context else ""
-        return FileReport(name, "failed", problem=_in_one_line(f"{message_of(error)}{context}"))
+        return FileReport(name, "failed", problem=in_one_line(f"{message_of(error)}{context}"))
 
 
 def _load_source(connection: Connection, source: Source, max_rejects: int | None) -> FileReport:
     started_at, started = datetime.now(UTC), time.monotonic()
-    name = _stored_text(source.name)
+    name = stored_text(source.name)
     if same := _known_load(connection, source):
         return FileReport(name, "skipped", problem=same)
 
@@ -187,7 +187,8 @@ def _load_source(connection: Connection, source: Source, max_rejects: int | None
         writer = EventWriter(connection, int(str(batch_id)), name, rejects)
         with connection.transaction() as rows:
             writer.write_rows(source)
-            problem = _failure(writer, max_rejects)
+            counts = (writer.batch_id, writer.rows_loaded, writer.rows_rejected)
+            problem = failure(*counts, writer.first_reject, max_rejects)
             if problem:
                 raise psycopg.Rollback(rows)
         loaded = 0 if problem else writer.rows_loaded
@@ -203,7 +204,7 @@ def _load_source(connection: Connection, source: Source, max_rejects: int | None
             raise psycopg.Rollback(transaction)
         writer.write_rejects()
     if row is None:
-        return FileReport(name, "skipped", problem=_same_content(connection, source.checksum))
+        return FileReport(name, "skipped", problem=same_content(connection, source.checksum))
     return FileReport(
         name,
         "failed" if problem else "loaded",
@@ -215,13 +216,16 @@ def _load_source(connection: Connection, source: Source, max_rejects: int | None
     )
 
 
-def _failure(writer: EventWriter, max_rejects: int | None) -> str:
+def failure(
+    batch_id: int, rows_loaded: int, rows_rejected: int, first_reject: tuple[int, str], max_rejects: int | None
+) -> str:
     """Why the rows of a file don't count; empty where they do."""
-    where = f"they are in stage.events_rejected, batch_id {writer.batch_id}"
-    if max_rejects is not None and writer.rows_rejected > max_rejects:
-        return f"{writer.rows_rejected:,} rejects, more than the {max_rejects:,} allowed; {where}"
-    if writer.rows_rejected and not writer.rows_loaded:
-        return f"none of its {writer.rows_rejected:,} records could be stored; {where}; first: {writer.first_reject}"
+    where = f"they are in stage.events_rejected, batch_id {batch_id}"
+    if max_rejects is not None and rows_rejected > max_rejects:
+        return f"{rows_rejected:,} rejects, more than the {max_rejects:,} allowed; {where}"
+    if rows_rejected and not rows_loaded:
+        line, reason = first_reject
+        return f"none of its {rows_rejected:,} records could be stored; {where}; first: line {line}: {reason}"
     return ""
 
 
@@ -233,14 +237,15 @@ def _known_load(connection: Connection, source: Source) -> str:
     if not _scalar(connection, same_size, source.file_size):
         return ""
     checksum = source.fingerprint()
-    return _same_content(connection, checksum) if checksum else ""
+    return same_content(connection, checksum) if checksum else ""
 
 
-def _same_content(connection: Connection, checksum: str) -> str:
+def same_content(connection: Connection, checksum: str) -> str:
+    """Says which load has the content; empty where none has."""
     row = connection.execute(
         "select id, file_name from stage.loads where checksum = %s and status = 'loaded'", (checksum,)
     ).fetchone()
-    return f"its content is loaded already, load {row[0]}, {_shown(str(row[1]))}" if row else ""
+    return f"its content is loaded already, load {row[0]}, {shown(str(row[1]))}" if row else ""
 
 
 def _scalar(connection: Connection, query: str, *parameters: object) -> object:
@@ -248,20 +253,21 @@ def _scalar(connection: Connection, query: str, *parameters: object) -> object:
     return row[0] if row else None
 
 
-def _stored_text(text: str) -> str:
+def stored_text(text: str) -> str:
     """A path, or what names one, as a text that PostgreSQL can store and a terminal can show, also where its bytes
     are no UTF-8."""
     return os.fsencode(text).decode("utf-8", "backslashreplace")
 
 
-def _shown(text: str, length: int = _MAX_MESSAGE) -> str:
+def shown(text: str, length: int = _MAX_MESSAGE) -> str:
     """A text from outside as a part of a line: without control characters, and no longer than that."""
     cut = text if len(text) <= length else f"{text[:length]}..."
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in cut)
 
 
-def _in_one_line(message: str) -> str:
-    return _shown(re.sub(r"\s*\n\s*", "; ", message.strip()))
+def in_one_line(message: str) -> str:
+    """A message from outside as a part of a line."""
+    return shown(re.sub(r"\s*\n\s*", "; ", message.strip()))
 
 
 def _count_rejects(count: int) -> str:

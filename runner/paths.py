@@ -22,7 +22,7 @@ _EXTENSION: Final = re.compile(
 _KNOWN: Final = ".jsonl, .ndjson, .json, .csv (each also .gz, .zst, .zip), .parquet, .parquet.gz"
 _WILDCARD: Final = re.compile(r"[*?\[]")
 #: Names that start so are passed over: systems and other programs keep notes of their own in such files.
-_HIDDEN: Final = (".", "_")
+HIDDEN: Final = (".", "_")
 
 
 class Format(NamedTuple):
@@ -95,8 +95,8 @@ def _below(folder: Path) -> list[str]:
     """All files below the folder that have a known extension, in the order of their paths."""
     files = []
     for directory, folders, names in os.walk(folder, onerror=_raise):
-        folders[:] = [name for name in folders if not name.startswith(_HIDDEN)]
-        files += [Path(directory, name) for name in names if _EXTENSION.search(name) and not name.startswith(_HIDDEN)]
+        folders[:] = [name for name in folders if not name.startswith(HIDDEN)]
+        files += [Path(directory, name) for name in names if _EXTENSION.search(name) and not name.startswith(HIDDEN)]
     # A link that leads nowhere stays, to be an error; what is no file at all, such as a socket, goes.
     return sorted(str(file) for file in files if file.is_file() or not file.exists())
 
@@ -106,7 +106,7 @@ def _matching(pattern: str) -> list[str]:
     parts = Path(pattern).parts
     first = next(index for index, part in enumerate(parts) if _WILDCARD.search(part))
     base, wild = Path(*parts[:first]), parts[first:]
-    hidden = tuple(set(_HIDDEN) - {part[0] for part in wild})
+    hidden = tuple(set(HIDDEN) - {part[0] for part in wild})
     try:
         matches = sorted(base.glob(str(Path(*wild))))
     except ValueError as error:
