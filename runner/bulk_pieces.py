@@ -163,15 +163,11 @@ class _PieceFile(InputFile):
         self._block = b""
 
     def read(self, size: int = -1) -> bytes:
-        while not self._block:
-            block = next(self._blocks, None)
-            if block is None:
-                return b""
-            self._block = block
-        if size < 0 or size >= len(self._block):
-            block, self._block = self._block, b""
-        else:
-            block, self._block = self._block[:size], self._block[size:]
+        if size < 0:
+            return self.readall()
+        self._block = self._block or next(self._blocks, b"")
+        block, self._block = self._block[:size], self._block[size:]
+        self._position += len(block)
         return block
 
     def checksum_and_size(self) -> tuple[str, int]:
@@ -186,7 +182,8 @@ def _without_last_separator(texts: Iterator[bytes], file: BulkFile) -> Iterator[
     for text in texts:
         size += len(text)
         held += text
-        yield held[:-length]
+        if len(held) > length:
+            yield held[:-length]
         held = held[-length:]
     # Of a text's mark at the start the reader has left nothing.
     if size in (file.size, file.size - len(BOM)):

@@ -210,7 +210,7 @@ def _groups(files: Iterable[Found]) -> list[tuple[list[str], str, str]]:
     groups: dict[tuple[str, str], list[str]] = {}
     for file in files:
         if file.status.size:
-            extension = f".{file.status.path.rpartition('.')[2]}" if file.is_whole else ""
+            extension = f".{file.status.path.rpartition('.')[2].lower()}" if file.is_whole else ""
             groups.setdefault((file.separator.decode(), extension), []).append(file.status.path)
     return [(paths, *group) for group, paths in groups.items()]
 

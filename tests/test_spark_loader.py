@@ -1,0 +1,381 @@
+"""The bulk loader on Spark: what it leaves is what `clickmart load` of the same files leaves, however tasks fare.
+
+Local mode in this process, all tests with one session; a cluster of real executor processes in another, as a session
+can't be of two masters.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import random
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pyarrow as pa
+import pytest
+from clickmart import spark_loader
+from clickmart.columns import NAMES
+from clickmart.errors import ClickmartError, LoadError
+from clickmart.loading import LoadReport, load_file, load_files
+from clickmart.warehouse import Warehouse
+from conftest import Server
+from pyarrow import parquet
+from test_loading import BAD, GOOD, UNREADABLE, counts, lines, query, write, zip_of
+
+pytestmark = [
+    pytest.mark.spark,
+    pytest.mark.slow,
+    pytest.mark.skipif(not shutil.which("java"), reason="no java here, which Spark needs"),
+]
+pyspark = pytest.importorskip("pyspark", reason="pyspark is not installed here")
+
+#: A trigger that runs where a piece is about to be committed.
+GATE = """
+create function stage.gate() returns trigger language plpgsql as $$ begin {action}; return new; end $$;
+create trigger gate before insert on stage.bulk_pieces for each row execute function stage.gate();
+"""
+
+ROOT = Path(__file__).parents[1]
+#: Spark asks no name server for this machine's name.
+QUIET = {"SPARK_LOCAL_IP": "127.0.0.1", "SPARK_LOCAL_HOSTNAME": "localhost", "PYSPARK_PYTHON": sys.executable}
+PASSWORD = "pass'w:ord\\ 7f3a91"
+
+
+@pytest.fixture(scope="module")
+def session() -> Iterator[Any]:
+    """The one session in local mode; files are cut into pieces of some kilobytes."""
+    from pyspark.sql import SparkSession
+
+    os.environ.update(QUIET)
+    builder = SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false")
+    builder = builder.config("spark.sql.files.maxPartitionBytes", "20000").config(
+        "spark.sql.files.openCostInBytes", "1"
+    )
+    found = builder.config("spark.driver.host", "127.0.0.1").getOrCreate()
+    found.sparkContext.setLogLevel("OFF")
+    yield found
+    found.stop()
+
+
+@pytest.fixture
+def spark_dsn(session: Any, dsn: str) -> str:
+    """A fresh database, and a session that loads into it."""
+    return dsn
+
+
+def spark_load(dsn: str, *files: str, max_rejects: int | None = None) -> LoadReport:
+    return spark_loader.load(*files, dsn=dsn, max_rejects=max_rejects)
+
+
+def stored(dsn: str) -> dict[str, list[tuple[Any, ...]]]:
+    """All that a load leaves, without what differs from load to load."""
+    return {
+        "events": sorted(
+            query(
+                dsn,
+                f"select file_name, {', '.join(NAMES)} from stage.events left join stage.loads on loads.id = batch_id",
+            ),
+            key=repr,
+        ),
+        "rejects": query(
+            dsn,
+            "select file_name, source_file, line_number, reason, raw from stage.events_rejected "
+            "left join stage.loads on loads.id = batch_id order by 1, 3, 4, 5",
+        ),
+        "loads": query(
+            dsn,
+            "select file_name, checksum, size, format, rows_loaded, rows_rejected, status from stage.loads order by 1",
+        ),
+    }
+
+
+def execute(dsn: str, statements: str) -> None:
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(statements.encode())
+
+
+def told(report: LoadReport) -> list[tuple[Any, ...]]:
+    return [
+        (
+            file.file,
+            file.status,
+            file.rows_loaded,
+            file.rows_rejected,
+            file.unknown_columns,
+            re.sub(r"(batch_id|load) \d+", r"\1 N", file.problem),
+        )
+        for file in report.files
+    ]
+
+
+def assert_as_by_load(server: Server, dsn: str, *files: str, max_rejects: int | None = None) -> LoadReport:
+    """Both ways leave and say the same."""
+    report = spark_load(dsn, *files, max_rejects=max_rejects)
+    with server.database() as other:
+        expected = load_files(Warehouse(other), [file.file for file in report.files], max_rejects=max_rejects)
+        assert told(report) == told(expected)
+        found, wanted = stored(dsn), stored(other)
+        assert found["loads"] == wanted["loads"]
+        assert found["rejects"] == wanted["rejects"]
+        assert found["events"] == wanted["events"]
+    return report
+
+
+# The same as by `clickmart load`
+
+RECORDS = [
+    {
+        "event_id": f"Ж{number}",
+        "os": "x" * (number % 50),
+        "referer_url_port": port,
+        "page_url": 'a "quoted", \\ one',
+        "no": 1,
+    }
+    for number, port in enumerate(["80", "80.0", "abc", "99999999999", "", None, " 7 "] * 40)
+]
+JSON_LINES = b"".join(json.dumps(record).encode() + b"\n" for record in RECORDS)
+BROKEN = [
+    b"",
+    b" \t\r",
+    b"nope",
+    b"[1]",
+    b'{"os": "\xff\xfe"}',
+    b'{"os": "a\0b"}',
+    b'{"os": "a\\u0000b"}',
+    b'{"os": "\\ud800"}',
+    b'{"os": NaN}',
+    b'\xef\xbb\xbf{"os": "a mark"}',
+    b'{"os": {"b": [1, 2.50, "}, {"]}, "event_id": 1e3}\r',
+    b'{"geo_latitude": "1e999"}',
+    b'{"event_id": 12345678901234567890123, "device_is_mobile": "maybe"}',
+    b"\xef\xbb\xbf",
+]
+
+
+def broken_lines(count: int) -> bytes:
+    """Good and broken lines in an order that is no pattern of theirs."""
+    mixed = [*BROKEN * count, *JSON_LINES.splitlines() * count]
+    random.Random(7).shuffle(mixed)
+    return b"\n".join(mixed)
+
+
+CSV = (
+    b"event_id,os,referer_url_port,extra,page_url\r\n"
+    b'1,"two\nlines",80,x,"a ""quoted"" one"\r\n'
+    b"2,,80.0\n"
+    b"\n"
+    b"3,a,b,c,d,e,f\n"
+    b'4,"",abc,"",""\r\n'
+    b"5,\xff,1,x,y\n"
+    b"6,a\0b,1,x,y\n"
+    b'7,"text"behind,1,x,y\n'
+    b"8,last,1,x,y"
+)
+
+
+def parquet_file(folder: Path, name: str, **columns: Any) -> str:
+    parquet.write_table(pa.table(columns), folder / name, row_group_size=7)
+    return str(folder / name)
+
+
+def test_json_lines_in_many_pieces_are_as_by_load(embedded_server: Server, spark_dsn: str, tmp_path: Path) -> None:
+    content = broken_lines(5)
+    files = [
+        write(tmp_path, "a.jsonl", content),
+        write(tmp_path, "a.json", b"\xef\xbb\xbf \r\n" + content.replace(b"\n", b"\r\n") + b"\n"),
+    ]
+    report = assert_as_by_load(embedded_server, spark_dsn, *files)
+    assert report.rows_rejected > 300
+    # Rows of several transactions, which is to say pieces, or this test would show nothing of lines.
+    ((pieces,),) = query(spark_dsn, "select count(distinct xmin::text) from stage.events")
+    assert pieces > 10
+
+
+def test_every_other_format_is_as_by_load(embedded_server: Server, spark_dsn: str, tmp_path: Path) -> None:
+    zstd = pa.compress(JSON_LINES, codec="zstd", asbytes=True)
+    array = json.dumps(RECORDS).encode()
+    table = {
+        "event_id": [number * 10**15 for number in range(100)],
+        "os": [None, "a\0b", "x", "}," * 9] * 25,
+        "geo_latitude": [number / 7 for number in range(100)],
+        "event_timestamp": pa.array(range(100), pa.timestamp("ns", "UTC")),
+        "referer_url_port": pa.array([2**number % 10**10 for number in range(100)], pa.uint64()),
+        "other": [[1, None]] * 100,
+    }
+    one = parquet_file(tmp_path, "one.parquet", **table)
+    parquet.write_table(pa.table({"os": ["only"]}), tmp_path / "two.parquet", use_deprecated_int96_timestamps=True)
+    files = [
+        one,
+        str(tmp_path / "two.parquet"),
+        write(tmp_path, "three.parquet.gz", gzip.compress(Path(one).read_bytes() + b"")),
+        write(tmp_path, "a.jsonl.gz", gzip.compress(JSON_LINES) + gzip.compress(b"x\n")),
+        write(tmp_path, "b.jsonl.zst", zstd),
+        write(tmp_path, "c.ndjson.zip", zip_of("a")),
+        write(tmp_path, "D.JSONL.GZ", gzip.compress(JSON_LINES + b"y")),
+        write(tmp_path, "array.json", b"\xef\xbb\xbf\n" + array.replace(b"}, {", b"},\n{") + b"\n"),
+        write(tmp_path, "one line.json", array),
+        write(tmp_path, "cut.json", array[: array.rindex(b"},") + 2]),
+        write(tmp_path, "bad.json", b'[{"os": "1"}, nope, {"os": "\xff"},{"os": 1}}, {"os": "2'),
+        write(tmp_path, "array.json.gz", gzip.compress(array)),
+        write(tmp_path, "blank.json", b" \n\t"),
+        write(tmp_path, "plain.csv", CSV),
+        write(tmp_path, "mark.csv", b"\xef\xbb\xbf" + CSV + b"\n"),
+        write(tmp_path, "marks.csv", b"\xef\xbb\xbf\xef\xbb\xbf" + CSV),
+        write(tmp_path, "open.csv", b'event_id,os\n1,2\n3,"never closed\n4,5\n'),
+        write(tmp_path, "open end.csv", b'event_id,os\n1,2\n3,"never closed\n4,5'),
+        write(tmp_path, "packed.csv.gz", gzip.compress(CSV)),
+        write(tmp_path, "empty.jsonl", b""),
+        write(tmp_path, "a [1]{b},*?%20#.jsonl", GOOD * 3),
+    ]
+    report = assert_as_by_load(embedded_server, spark_dsn, *files)
+    assert {file.status for file in report.files} == {"loaded"}
+
+
+def test_files_that_fail_are_as_by_load(embedded_server: Server, spark_dsn: str, tmp_path: Path) -> None:
+    """Each for its own reason, which it has in both ways, and the others are loaded."""
+    names = [name for name, (content, _) in UNREADABLE.items() if content is not None and name != "none.txt"]
+    files = [write(tmp_path, name, UNREADABLE[name][0] or b"") for name in names]
+    files += [
+        write(tmp_path, "rejects.jsonl", b"\n" + BAD * 2),
+        write(tmp_path, "too many.csv", b"event_id,referer_url_port\n1,1\n2,x\n3,x\n4,x\n"),
+        write(tmp_path, "good.jsonl", GOOD + BAD * 2),
+        write(tmp_path, "empty.parquet", b""),
+        write(tmp_path, "twice.jsonl", GOOD + BAD * 2),
+    ]
+    report = assert_as_by_load(embedded_server, spark_dsn, *files, max_rejects=2)
+    assert [file.status for file in report.files] == ["failed"] * (len(names) + 2) + ["loaded", "failed", "skipped"]
+    assert query(spark_dsn, "select count(*) from stage.events") == [(1,)]
+
+
+def test_what_spark_lists_is_what_load_lists(spark_dsn: str, tmp_path: Path) -> None:
+    for name in ("a.jsonl", "in/b.jsonl", "in/deep/c.csv", "in/notes.txt", "in/.hidden.jsonl", "in/_h/d.csv"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"event_id\nx\n" if name.endswith("csv") else lines(1, name))
+    report = spark_load(spark_dsn, str(tmp_path / "a.jsonl"), str(tmp_path / "in"), f"{tmp_path}/*.jsonl")
+    assert [file.file for file in report.files] == [
+        str(tmp_path / n) for n in ("a.jsonl", "in/b.jsonl", "in/deep/c.csv")
+    ]
+    # By their URIs they are the same contents under other names, found by Hadoop.
+    again = spark_load(spark_dsn, f"file:{tmp_path}/in", f"file:{tmp_path}/*.jsonl")
+    assert [(file.file, file.status) for file in again.files] == [
+        (f"file:{tmp_path}/{name}", "skipped") for name in ("in/b.jsonl", "in/deep/c.csv", "a.jsonl")
+    ]
+    for path, message in {
+        f"{tmp_path}/none": "no such file or folder",
+        f"file:{tmp_path}/none.csv": "no such file or folder",
+        f"file:{tmp_path}/in/notes.txt": "the extension is not known",
+        "nosuch://host/a.csv": "nosuch",
+        "-": "standard input",
+    }.items():
+        with pytest.raises(ClickmartError, match=message):
+            spark_load(spark_dsn, path)
+    (hidden,) = spark_load(spark_dsn, str(tmp_path / "in/.hidden.jsonl")).files
+    assert hidden.problem == "Spark passes over files whose names start with a dot or an underscore: rename it"
+    assert counts(spark_dsn) == (3, 0, 3)
+
+
+# Once, and all at once
+
+
+def test_a_second_run_reads_nothing(session: Any, spark_dsn: str, tmp_path: Path) -> None:
+    files = [write(tmp_path, "a.jsonl", JSON_LINES), write(tmp_path, "b.csv", CSV)]
+    first = spark_load(spark_dsn, *files)
+    jobs = session.sparkContext.statusTracker().getJobIdsForGroup(None)
+    second = spark_load(spark_dsn, *files)
+    assert session.sparkContext.statusTracker().getJobIdsForGroup(None) == jobs
+    assert [file.status for file in first.files + second.files] == ["loaded"] * 2 + ["skipped"] * 2
+    with Warehouse(spark_dsn).connect() as connection:
+        assert load_file(connection, files[0]).status == "skipped"
+    assert query(spark_dsn, "select count(*) from stage.loads") == [(2,)]
+    assert query(spark_dsn, "select count(*) from stage.bulk_loads") == [(1,)]
+
+
+def test_a_job_that_fails_leaves_nothing_and_says_why(spark_dsn: str, tmp_path: Path) -> None:
+    """Here over connections that the server ends."""
+    files = [write(tmp_path, "a.jsonl", JSON_LINES)]
+    execute(spark_dsn, GATE.format(action="perform pg_terminate_backend(pg_backend_pid())"))
+    with pytest.raises(LoadError) as raised:
+        spark_load(spark_dsn, *files)
+    message = str(raised.value)
+    assert message.startswith("the Spark job failed, nothing is loaded: the connection to the warehouse was lost: ")
+    assert "\n" not in message
+    assert counts(spark_dsn) == (0, 0, 0)
+    assert query(spark_dsn, "select status from stage.bulk_loads") == [("dropped",)]
+
+
+def test_a_file_that_changes_while_it_is_read_is_failed(
+    spark_dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = [write(tmp_path, "a.jsonl", JSON_LINES), write(tmp_path, "b.jsonl", GOOD)]
+    run = spark_loader._run
+
+    def changed(*arguments: Any) -> Any:
+        yield from list(run(*arguments))
+        with Path(files[0]).open("ab") as file:
+            file.write(GOOD)
+
+    monkeypatch.setattr(spark_loader, "_run", changed)
+    report = spark_load(spark_dsn, *files)
+    assert [file.status for file in report.files] == ["failed", "loaded"]
+    assert report.files[0].problem == "the file changed while it was read: load it once nothing writes to it"
+    assert counts(spark_dsn) == (1, 0, 1)
+
+
+# The command
+
+
+def command(*arguments: str, **environment: str) -> subprocess.Popen[str]:
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "SPARK", "PYSPARK"))}
+    return subprocess.Popen(
+        arguments, env=inherited | QUIET | environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def test_the_command_prints_what_load_prints_and_no_word_of_spark(dsn: str, tmp_path: Path) -> None:
+    good, bad = write(tmp_path, "a.jsonl", GOOD + BAD), write(tmp_path, "b.csv", b"a\n1\n")
+    process = command(str(Path(sys.executable).with_name("clickmart-spark")), "--dsn", dsn, good, bad)
+    output, error = process.communicate(timeout=300)
+    problem = "line 1: the header names no column of stage.events: found 'a', expected names like "
+    assert error.startswith(f"clickmart: {bad}: {problem}")
+    assert error.count("\n") == 1
+    assert process.returncode == 1
+    assert re.fullmatch(r"1 rows, 1 rejected in [0-9.]+ s", output.splitlines()[0].removeprefix(good).strip())
+
+
+def test_spark_submit_takes_the_module_as_a_file(dsn: str, tmp_path: Path) -> None:
+    file = write(tmp_path, "a.jsonl", GOOD + BAD)
+    submit = str(Path(sys.executable).with_name("spark-submit"))
+    module = str(ROOT / "runner" / "spark_loader.py")
+    process = command(submit, "--master", "local[1]", module, "--dsn", dsn, "--json", file)
+    output, error = process.communicate(timeout=300)
+    assert process.returncode == 0, error
+    report = json.loads(output[output.index("{") :])
+    assert (report["rows_loaded"], report["rows_rejected"]) == (1, 1)
+    assert counts(dsn) == (1, 1, 1)
+
+
+def test_without_java_the_command_says_what_it_needs(dsn: str, tmp_path: Path) -> None:
+    file = write(tmp_path, "a.jsonl", GOOD)
+    process = command(sys.executable, "-m", "clickmart.spark_loader", "--dsn", dsn, file, PATH="", JAVA_HOME="")
+    assert process.communicate(timeout=60) == (
+        "",
+        "clickmart: no Java is here, which Spark needs: install Java 17 or newer, or set JAVA_HOME\n",
+    )
+    assert process.returncode == 1
+
+
+def test_nothing_else_imports_pyspark() -> None:
+    importing = re.compile(r"^\s*(?:from|import) (?:pyspark|py4j)\b", re.MULTILINE)
+    found = [
+        file.name for file in (ROOT / "runner").rglob("*.py") if importing.search(file.read_text(encoding="utf-8"))
+    ]
+    assert found == ["spark_loader.py"]
