@@ -36,10 +36,12 @@ begin
         'piece_start bigint not null, line_number bigint not null, reason text not null, raw text not null)',
         'rejects_' || first_load
     );
-    execute format(
-        'grant insert on stage.%I, stage.%I to %I',
-        'events_' || first_load, 'rejects_' || first_load, session_user
-    );
+    if session_user <> current_user then
+        execute format(
+            'grant insert on stage.%I, stage.%I to %I',
+            'events_' || first_load, 'rejects_' || first_load, session_user
+        );
+    end if;
     perform pg_advisory_lock(hashtextextended('clickmart.bulk_load', first_load));
     return first_load;
 end
@@ -161,6 +163,9 @@ begin
         'events_' || of_load, bulk_load.first_load, bulk_load.end_load
     );
     execute format('alter table stage.%I drop constraint bulk_numbers', 'events_' || of_load);
+    if session_user <> current_user then
+        execute format('revoke insert on stage.%I from %I', 'events_' || of_load, session_user);
+    end if;
     execute format('drop table stage.%I', 'rejects_' || of_load);
     insert into stage.partitions (table_name, first_load, end_load)
     values ('events_' || of_load, bulk_load.first_load, bulk_load.end_load);
@@ -185,14 +190,20 @@ begin
 end
 $$;
 
--- The bulk loads whose session is gone; from now on nobody can write to them.
+-- The bulk loads whose session is gone; from now on nobody can write to them. One that a session of its own is just
+-- about to write to is left to the next.
 create function stage.dead_bulk_loads() returns setof bigint
 language sql security definer
 set search_path = pg_catalog, pg_temp as $$
     update stage.bulk_loads set status = 'closed'
-    where
-        status in ('open', 'closed')
-        and pg_try_advisory_xact_lock(hashtextextended('clickmart.bulk_load', first_load))
+    where first_load in (
+        select first_load
+        from stage.bulk_loads
+        where
+            status in ('open', 'closed')
+            and pg_try_advisory_xact_lock(hashtextextended('clickmart.bulk_load', first_load))
+        for update skip locked
+    )
     returning first_load;
 $$;
 

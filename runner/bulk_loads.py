@@ -16,6 +16,8 @@ from .bulk_pieces import Piece
 from .loading import FileReport, failure, same_content
 from .warehouse import Connection
 
+#: A session that stands still amid its commit is ended then.
+_IMPATIENT: Final = "set local lock_timeout = '2s'"
 _KEEP_REJECTS: Final = """
     select stage.keep_bulk_rejects(%s, %s::bigint[], %s::text[], %s::bigint[], %s::bigint[], %s::bigint[])"""
 _INSERT_LOADS: Final = """
@@ -95,7 +97,7 @@ class BulkLoad:
             yield cls(connection, first_load, started_at, time.monotonic())
         finally:
             with suppress(psycopg.Error):  # a lost connection: the next bulk load drops it
-                connection.execute("select stage.close_bulk_load(%s)", (first_load,))
+                _close(connection, first_load)
                 _drop(connection, first_load)
                 connection.execute(
                     "select pg_advisory_unlock(hashtextextended('clickmart.bulk_load', %s))", (first_load,)
@@ -104,9 +106,7 @@ class BulkLoad:
     def publish(self, results: Sequence[BulkResult], max_rejects: int | None) -> list[FileReport]:
         """Makes all rows that count visible, in one transaction, and says what became of each file."""
         connection = self.connection
-        connection.execute("select stage.close_bulk_load(%s)", (self.first_load,))
-        _end_writers(connection, self.first_load)
-
+        _close(connection, self.first_load)
         read = [result for result in results if not result.problem]
         failed = {result.load: self._failure(result, max_rejects) for result in read}
         known = {result.load for result in read if same_content(connection, result.checksum)}
@@ -178,6 +178,18 @@ class BulkLoad:
             seconds,
             problem,
         )
+
+
+def _close(connection: Connection, load: object) -> None:
+    """Lets nobody write any more. Whoever still does is of no account: what counts is committed by now."""
+    is_closed = False
+    while not is_closed:
+        _end_writers(connection, load)
+        with suppress(psycopg.errors.LockNotAvailable), connection.transaction():
+            connection.execute(_IMPATIENT)
+            connection.execute("select stage.close_bulk_load(%s)", (load,))
+            is_closed = True
+    _end_writers(connection, load)
 
 
 def _drop(connection: Connection, load: object) -> None:

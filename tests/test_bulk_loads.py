@@ -360,6 +360,7 @@ def test_a_role_that_may_only_insert_can_run_a_bulk_load(shop: Shop) -> None:
             pieces = [attempt(dsn, load, load.first_load, lines(10) + b"x\n") for _ in range(2)]
             (report,) = load.publish([result(load.first_load, pieces[:1])], None)
         assert (report.status, report.rows_loaded, report.rows_rejected) == ("loaded", 10, 1)
-        with pytest.raises(psycopg.errors.InsufficientPrivilege):
-            query(dsn, "select from stage.events")
+        for statement in ("select from stage.events", f"insert into stage.events_{load.first_load} values (1)"):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                query(dsn, statement)
     assert counts(shop.dsn) == (10, 1, 1)

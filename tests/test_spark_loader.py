@@ -12,12 +12,18 @@ import os
 import random
 import re
 import shutil
+import signal
+import socket
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import psycopg
 import pyarrow as pa
 import pytest
@@ -27,8 +33,9 @@ from clickmart.errors import ClickmartError, LoadError
 from clickmart.loading import LoadReport, load_file, load_files
 from clickmart.warehouse import Warehouse
 from conftest import Server
+from psycopg.conninfo import make_conninfo
 from pyarrow import parquet
-from test_loading import BAD, GOOD, UNREADABLE, counts, lines, query, write, zip_of
+from test_loading import BAD, GOOD, UNREADABLE, counts, eventually, lines, query, write, zip_of
 
 pytestmark = [
     pytest.mark.spark,
@@ -46,7 +53,7 @@ create trigger gate before insert on stage.bulk_pieces for each row execute func
 ROOT = Path(__file__).parents[1]
 #: Spark asks no name server for this machine's name.
 QUIET = {"SPARK_LOCAL_IP": "127.0.0.1", "SPARK_LOCAL_HOSTNAME": "localhost", "PYSPARK_PYTHON": sys.executable}
-PASSWORD = "pass'w:ord\\ 7f3a91"
+PASSWORD = "never-shown-7f3a91"
 
 
 @pytest.fixture(scope="module")
@@ -330,7 +337,23 @@ def test_a_file_that_changes_while_it_is_read_is_failed(
     assert counts(spark_dsn) == (1, 0, 1)
 
 
-# The command
+# On a cluster
+
+
+@pytest.fixture
+def spark_home(tmp_path: Path) -> Path:
+    """Spark with folders of its own for what its processes work with, and with logs of all that they say."""
+    home = tmp_path / "spark"
+    (home / "conf").mkdir(parents=True)
+    for entry in Path(pyspark.__file__).parent.iterdir():
+        (home / entry.name).symlink_to(entry)
+    (home / "conf" / "log4j2.properties").write_text(
+        "rootLogger.level = info\nlogger.driver.name = org.apache.spark.api.python.PythonGatewayServer\n"
+        "logger.driver.level = info\nrootLogger.appenderRef.stderr.ref = stderr\nappender.stderr.type = Console\n"
+        "appender.stderr.name = stderr\nappender.stderr.target = SYSTEM_ERR\n"
+        "appender.stderr.layout.type = PatternLayout\nappender.stderr.layout.pattern = %p %c: %m%n%ex\n"
+    )
+    return home
 
 
 def command(*arguments: str, **environment: str) -> subprocess.Popen[str]:
@@ -338,6 +361,198 @@ def command(*arguments: str, **environment: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         arguments, env=inherited | QUIET | environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
+
+
+@contextmanager
+def spark_command(home: Path, dsn: str, *files: str, **settings: str) -> Iterator[subprocess.Popen[str]]:
+    """The command, loud, with these settings of Spark; its processes end with the block."""
+    confs = " ".join(f"--conf {name.replace('_', '.')}={value}" for name, value in settings.items())
+    process = command(
+        str(Path(sys.executable).with_name("clickmart-spark")),
+        *files,
+        "--json",
+        SPARK_HOME=str(home),
+        CLICKMART_DEBUG="1",
+        CLICKMART_DSN=dsn,
+        PYSPARK_SUBMIT_ARGS=f"--conf spark.executor.memory=512m {confs} pyspark-shell",
+    )
+    # Read as it comes, or a full pipe would stop it.
+    with ThreadPoolExecutor(1) as thread:
+        process.output = thread.submit(process.communicate)  # type: ignore[attr-defined]
+        try:
+            yield process
+        finally:
+            for child in psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []:
+                with suppress(psutil.NoSuchProcess):
+                    child.kill()
+            process.kill()
+
+
+def executors(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    """The JVMs of the executors."""
+    found = psutil.Process(process.pid).children(recursive=True)
+    return [child for child in found if any("CoarseGrainedExecutorBackend" in part for part in child.cmdline())]
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def waiting(dsn: str) -> int:
+    """How many sessions stand at the gate."""
+    return len(query(dsn, "select from pg_locks where locktype = 'advisory' and not granted"))
+
+
+@contextmanager
+def role_with_password(dsn: str) -> Iterator[str]:
+    """A DSN of a role that the server asks for its password."""
+    role = f"spark_{os.getpid()}"
+    ((name,),) = query(dsn, "show hba_file")
+    before = Path(name).read_text()
+    execute(dsn, f"create role {role} login superuser password '{PASSWORD}'")
+    try:
+        Path(name).write_text(f"local all {role} scram-sha-256\n{before}")
+        query(dsn, "select pg_reload_conf()")
+        with pytest.raises(psycopg.OperationalError, match="password"):
+            psycopg.connect(make_conninfo(dsn, user=role, passfile="/dev/null"))
+        yield make_conninfo(dsn, user=role, password=PASSWORD)
+    finally:
+        Path(name).write_text(before)
+        query(dsn, "select pg_reload_conf()")
+        execute(dsn, f"drop role {role}")
+
+
+def pages_of_the_ui(port: int) -> dict[str, str]:
+    """What Spark shows of the application to whoever asks."""
+
+    def get(path: str) -> str:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=30) as answer:
+            return str(answer.read().decode())
+
+    (application,) = json.loads(get("/api/v1/applications"))
+    paths = ["environment", "jobs", "stages?details=true", "executors", "sql?details=true&planDescription=true"]
+    pages = {path: get(f"/api/v1/applications/{application['id']}/{path}") for path in paths}
+    return pages | {"/environment/": get("/environment/"), "/SQL/": get("/SQL/")}
+
+
+def test_executors_that_are_killed_change_nothing_and_the_password_is_nowhere_to_be_seen(
+    embedded_server: Server, dsn: str, tmp_path: Path, spark_home: Path
+) -> None:
+    """Killed when some of their pieces are committed and others are about to be."""
+    files = [write(tmp_path, f"{n}.jsonl", b'{"os": "%d"}\n' % n + broken_lines(1)) for n in range(8)]
+    full = "(select count(*) from stage.bulk_pieces) >= 3"
+    execute(dsn, GATE.format(action=f"if {full} then perform pg_advisory_xact_lock_shared(42); end if"))
+    port = free_port()
+    settings = {"spark_master": "local-cluster[2,1,1024]", "spark_ui_port": str(port)}
+    with (
+        role_with_password(dsn) as secret_dsn,
+        psycopg.connect(dsn, autocommit=True) as keeper,
+        spark_command(spark_home, secret_dsn, *files, **settings) as process,
+    ):
+        keeper.execute("select pg_advisory_lock(42)")
+        eventually(lambda: waiting(dsn) == 2 or process.poll() is not None, 200)
+        assert process.poll() is None
+        pages = pages_of_the_ui(port)
+        committed = query(dsn, "select written_by::text from stage.bulk_pieces")
+        assert len(committed) == 3
+        killed = executors(process)
+        assert len(killed) == 2
+        for executor in killed:
+            executor.kill()
+        psutil.wait_procs(killed, 30)
+        keeper.execute("select pg_advisory_unlock(42)")
+        output, log = process.output.result(300)  # type: ignore[attr-defined]
+        assert process.returncode == 0, log[-5000:]
+
+    report = json.loads(output)
+    assert [file["status"] for file in report["files"]] == ["loaded"] * 8
+    with embedded_server.database() as other:
+        load_files(Warehouse(other), files)
+        assert stored(dsn) == stored(other)
+    kept = query(dsn, "select distinct xmin::text from stage.events")
+    assert set(kept).isdisjoint(committed)
+
+    logs = [file.read_text() for file in spark_home.glob("work/*/*/stderr")]
+    assert len(logs) > 2
+    assert all(any(word in text for text in [log, *logs]) for word in ("Submitting", "Running task"))
+    assert "MapInArrow" in pages["sql?details=true&planDescription=true"]
+    assert "clickmart-spark" in pages["/environment/"]
+    for text in (log, output, *logs, *pages.values()):
+        assert PASSWORD not in text
+
+
+def test_of_a_task_that_is_speculated_one_attempt_counts_and_none_is_waited_for(
+    embedded_server: Server, dsn: str, tmp_path: Path, spark_home: Path
+) -> None:
+    """The slow one has written all and stands still amid its commit, for longer than the load takes."""
+    files = [write(tmp_path, f"{n}.jsonl", b'{"os": "%d"}\n' % n + broken_lines(1)) for n in range(4)]
+    first = "pg_try_advisory_lock(43)"
+    execute(dsn, GATE.format(action=f"if {first} then perform pg_advisory_xact_lock_shared(42); end if"))
+    settings = {
+        "spark_speculation": "true",
+        "spark_speculation_quantile": "0.4",
+        "spark_speculation_multiplier": "1.01",
+        "spark_speculation_minTaskRuntime": "100ms",
+        "spark_sql_files_openCostInBytes": "200000000",
+        "spark_ui_enabled": "false",
+    }
+    with (
+        psycopg.connect(dsn, autocommit=True) as keeper,
+        cluster_of_two_hosts(spark_home) as master,
+        spark_command(spark_home, dsn, *files, spark_master=master, **settings) as process,
+    ):
+        keeper.execute("select pg_advisory_lock(42)")
+        output, log = process.output.result(300)  # type: ignore[attr-defined]
+        assert process.returncode == 0, log[-5000:]
+    assert "speculatable" in log
+    assert [file["status"] for file in json.loads(output)["files"]] == ["loaded"] * 4
+    with embedded_server.database() as other:
+        load_files(Warehouse(other), files)
+        assert stored(dsn) == stored(other)
+
+
+@contextmanager
+def cluster_of_two_hosts(home: Path) -> Iterator[str]:
+    """A master and two workers, each with a host of its own: Spark speculates on another host alone."""
+    url = f"spark://127.0.0.1:{free_port()}"
+    port = url.rpartition(":")[2]
+    deploy = "org.apache.spark.deploy"
+    options = {
+        "master": (f"{deploy}.master.Master", "--host", "127.0.0.1", "--port", port, "--webui-port", "0"),
+        **{
+            host: (
+                f"{deploy}.worker.Worker",
+                "--host",
+                host,
+                "--cores",
+                "1",
+                "--memory",
+                "600m",
+                "--webui-port",
+                "0",
+                url,
+            )
+            for host in ("127.0.0.1", "127.0.0.2")
+        },
+    }
+    environment = os.environ | QUIET | {"SPARK_HOME": str(home), "SPARK_WORKER_DIR": str(home / "work")}
+    with ExitStack() as processes:
+        for name, arguments in options.items():
+            log = processes.enter_context((home / f"{name}.log").open("wb"))
+            process = subprocess.Popen(
+                [home / "bin" / "spark-class", *arguments],
+                env=environment,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+            processes.callback(lambda process=process: os.killpg(process.pid, signal.SIGKILL) or process.wait())
+        yield url
+
+
+# The command
 
 
 def test_the_command_prints_what_load_prints_and_no_word_of_spark(dsn: str, tmp_path: Path) -> None:
