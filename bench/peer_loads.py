@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,19 +32,29 @@ DLT_DATASET: Final = "peer_dlt"
 Way = Callable[[str, Path, str], float]
 
 
+@contextmanager
+def spark_session(*jars: Path) -> Iterator[Any]:
+    """Spark on this machine alone, the same for every way that has one."""
+    from pyspark.sql import SparkSession
+
+    os.environ["PYSPARK_PYTHON"] = sys.executable
+    with tempfile.TemporaryDirectory() as folder:
+        builder = SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false")
+        builder = builder.config("spark.jars", ",".join(map(str, jars))).config("spark.driver.host", "127.0.0.1")
+        session = builder.config("spark.driver.memory", "2g").config("spark.local.dir", folder).getOrCreate()
+        session.sparkContext.setLogLevel("ERROR")
+        yield session
+        session.stop()
+
+
 def spark(conninfo: str, file: Path, table: str, *, rewritten: bool = False) -> float:
     """Spark's JDBC append with its own defaults; `rewritten` has the driver send many rows in one statement."""
-    from pyspark.sql import SparkSession
     from pyspark.sql.functions import col
 
     to = conninfo_to_dict(conninfo)
     properties = {"driver": "org.postgresql.Driver", "user": str(to["user"])}
     properties |= {"reWriteBatchedInserts": "true", "batchsize": str(BATCH)} if rewritten else {}
-    with tempfile.TemporaryDirectory() as folder:
-        builder = SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false")
-        builder = builder.config("spark.jars", str(JDBC_DRIVER)).config("spark.driver.host", "127.0.0.1")
-        session = builder.config("spark.driver.memory", "2g").config("spark.local.dir", folder).getOrCreate()
-        session.sparkContext.setLogLevel("ERROR")
+    with spark_session(JDBC_DRIVER) as session:
         started = time.perf_counter()
         # The source writes numbers as texts. With a schema Spark need not read the file twice.
         schema = ", ".join(f"{name} {'boolean' if kind == 'boolean' else 'string'}" for name, kind in COLUMNS.items())
@@ -50,9 +62,18 @@ def spark(conninfo: str, file: Path, table: str, *, rewritten: bool = False) -> 
         events = events.select([col(name).cast(SPARK_TYPES[kind]) for name, kind in COLUMNS.items()])
         url = f"jdbc:postgresql://{to['host']}:{to['port']}/{to['dbname']}"
         events.write.jdbc(url, table, mode="append", properties=properties)
-        seconds = time.perf_counter() - started
-        session.stop()
-        return seconds
+        return time.perf_counter() - started
+
+
+def spark_clickmart(conninfo: str, file: Path, table: str) -> float:
+    """clickmart's own loader on Spark, into stage.events whatever the table."""
+    from clickmart import spark_loader
+
+    with spark_session():
+        started = time.perf_counter()
+        report = spark_loader.load(file, dsn=conninfo)
+        assert not report.failed, report
+        return time.perf_counter() - started
 
 
 def spark_rewritten(conninfo: str, file: Path, table: str) -> float:
@@ -126,6 +147,7 @@ def pandas(conninfo: str, file: Path, table: str) -> float:
 WAYS: Final[dict[str, Way]] = {
     "spark": spark,
     "spark-rewritten": spark_rewritten,
+    "spark-clickmart": spark_clickmart,
     "dlt": dlt,
     "psycopg-insert": psycopg_insert,
     "psycopg-copy": psycopg_copy,

@@ -28,6 +28,7 @@ ROOT: Final = Path(__file__).parents[1]
 TABLE: Final = "peers.events"
 DBT_SCHEMA: Final = "peer_dbt"  # as bench/dbt/profiles.yml has it
 OWN, OWN_WHOLE, OWN_FULL = "clickmart", "clickmart-whole", "clickmart-full"
+OWN_ON_SPARK: Final = "spark-clickmart"
 INSTALL: Final = "make bench installs it"
 #: the packages of each way, the first being the peer itself
 PACKAGES: Final = {
@@ -36,6 +37,7 @@ PACKAGES: Final = {
     OWN_FULL: ("clickmart",),
     "spark": ("pyspark",),
     "spark-rewritten": ("pyspark",),
+    "spark-clickmart": ("clickmart", "pyspark", "pandas"),
     "dlt": ("dlt", "psycopg2-binary"),
     "psycopg-insert": ("psycopg",),
     "psycopg-copy": ("psycopg",),
@@ -49,6 +51,7 @@ TITLES: Final = {
     OWN_FULL: "clickmart apply --full",
     "spark": "Spark, JDBC append with its defaults",
     "spark-rewritten": "Spark, JDBC append, reWriteBatchedInserts and batches of 10,000",
+    "spark-clickmart": "clickmart-spark",
     "dlt": "dlt to its destination postgres",
     "psycopg-insert": "psycopg, executemany of json.loads",
     "psycopg-copy": "psycopg, write_row of json.loads",
@@ -129,9 +132,11 @@ class _PeerLoads:
 
     def peer(self, name: str) -> Run:
         self.fresh_table()
+        if name == OWN_ON_SPARK:
+            self.database.empty()
         command: list[str | os.PathLike[str]] = [sys.executable, "-m", "bench.peer_loads", name]
         taken = run([*command, self.server.tcp(self.database), self.file, TABLE], environment=QUIET, folder=ROOT)
-        table = f"{DLT_DATASET}.events" if name == "dlt" else TABLE
+        table = {"dlt": f"{DLT_DATASET}.events", OWN_ON_SPARK: "stage.events"}.get(name, TABLE)
         found = self.database.scalar(f"select count(*) from {table}")
         if found != self.events:
             raise BenchError(f"{name} loaded {found:,} rows of {self.events:,}")
@@ -225,7 +230,7 @@ def _require(name: str) -> None:
     if name.startswith("spark"):
         if not shutil.which("java"):
             raise NotRunError("no java here, and Spark needs 17 or newer")
-        if not JDBC_DRIVER.exists():
+        if name != OWN_ON_SPARK and not JDBC_DRIVER.exists():
             raise NotRunError(f"no {JDBC_DRIVER}; Debian's package libpostgresql-jdbc-java brings it")
 
 

@@ -53,7 +53,9 @@ _PIECE: Final = (
 )
 #: Options of a connection that say nothing on another machine.
 _LOCAL_OPTIONS: Final = frozenset((b"passfile", b"service", b"servicefile", b"fallback_application_name"))
-_WORKER_ERROR: Final = re.compile(r"^clickmart\.errors\.\w+: (.+)$", re.MULTILINE)
+#: The last line of a traceback of Python on an executor.
+_OWN_ERROR: Final = re.compile(r"^clickmart\.errors\.\w+: (.+)$", re.MULTILINE)
+_PYTHON_ERROR: Final = re.compile(r"^((?:\w+\.)*\w*(?:Error|Exception): .+)$", re.MULTILINE)
 
 
 def load(
@@ -236,8 +238,7 @@ def _texts(session: Any, paths: list[str], separator: str, extension: str) -> An
 def _spark_problem(error: Exception) -> str:
     """What went wrong, of all that Spark says: the error that a task met, or else what the first line says."""
     text = str(error)
-    text = re.sub(r"^An exception was thrown from the Python worker:\s*", "", text)
-    if found := _WORKER_ERROR.findall(text):
+    if found := _OWN_ERROR.findall(text) or _PYTHON_ERROR.findall(text):
         return in_one_line(found[-1])
     return in_one_line(text.strip().partition("\n")[0] or type(error).__name__)
 
