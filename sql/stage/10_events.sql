@@ -82,6 +82,7 @@ comment on column stage.bulk_loads.first_load is 'The first of the numbers that 
 comment on column stage.bulk_loads.end_load is 'The number behind the last of them; some may belong to no load.';
 comment on column stage.bulk_loads.status is
 'open: pieces are written; closed: no more are; published: its rows are in stage.events; dropped: it left nothing.';
+comment on column stage.bulk_loads.started_at is 'When it took its numbers.';
 comment on column stage.bulk_loads.finished_at is 'When it was published or dropped; null while it is neither.';
 
 comment on table stage.bulk_pieces is
