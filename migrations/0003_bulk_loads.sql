@@ -103,7 +103,6 @@ begin
     end if;
     execute format('delete from stage.%I where written_by <> all ($1)', 'rejects_' || of_load) using pieces;
     execute format('alter table stage.%I add primary key (batch_id, id)', 'events_' || of_load);
-    execute format('analyze stage.%I', 'events_' || of_load);
 end
 $$;
 
