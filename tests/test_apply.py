@@ -384,7 +384,7 @@ def test_a_project_that_can_not_be_read_needs_no_server_to_be_refused(
 
 def test_loading_makes_the_tables_of_a_new_warehouse_and_nothing_else(empty_dsn: str) -> None:
     applying.apply_migrations(Warehouse(empty_dsn), read_project())
-    assert ledger(empty_dsn) == (["0001_stage.sql", "0002_cdm.sql"], [])
+    assert ledger(empty_dsn) == (["0001_stage.sql", "0002_cdm.sql", "0003_bulk_loads.sql"], [])
     applying.apply_migrations(Warehouse(empty_dsn), read_project())
     with psycopg.connect(empty_dsn) as connection:
-        assert connection.execute("select count(*) from clickmart.migrations").fetchone() == (2,)
+        assert connection.execute("select count(*) from clickmart.migrations").fetchone() == (3,)

@@ -217,10 +217,10 @@ def test_a_clause_counts_where_its_filters_have_values_and_is_a_comment_else(tmp
 
 
 @pytest.mark.parametrize("value", ["it's", "\\", "a\nb", "-- x", "'; drop table x; --", "{{from}}", "]]", "$$", "%s"])
-def test_a_value_of_a_filter_is_a_value_and_nothing_else(shop: Shop, tmp_path: Path, value: str) -> None:
+def test_a_value_of_a_filter_is_a_value_and_nothing_else(empty_shop: Shop, tmp_path: Path, value: str) -> None:
     """Also where a comment names the filter: there a value with a line end would be the end of the comment."""
     card = card_of(tmp_path, "-- {{name}}\nselect 1 as n /* {{name}} */\n-- [[ , {{name}}::text as t ]]\n")
-    assert shop.query(query_of(card, {"name": value})) == [(1, value)]
+    assert empty_shop.query(query_of(card, {"name": value})) == [(1, value)]
 
 
 def test_a_variable_outside_of_a_clause_needs_a_value(tmp_path: Path) -> None:
@@ -289,20 +289,22 @@ def test_values_of_filters_are_checked(tmp_path: Path) -> None:
     ],
 )
 def test_a_card_that_fails_is_said_where_it_stands(
-    shop: Shop, tmp_path: Path, said: str, sql: str, message: str
+    empty_shop: Shop, tmp_path: Path, said: str, sql: str, message: str
 ) -> None:
     project = project_of(tmp_path, {"dashboard.toml": f"[cards.a]\n{PLACE}{said}\n", "a.sql": sql})
     (dashboard,) = read_dashboards(project)
     with pytest.raises(ClickmartError) as caught:
-        read_card(shop.connection, project, dashboard.cards[0], {}, limit=10)
+        read_card(empty_shop.connection, project, dashboard.cards[0], {}, limit=10)
     assert str(caught.value).startswith(f"dashboards/shop/{message}")
 
 
-def test_of_many_rows_the_first_are_read(shop: Shop, tmp_path: Path) -> None:
+def test_of_many_rows_the_first_are_read(empty_shop: Shop, tmp_path: Path) -> None:
     project = project_of(tmp_path, {**SMALLEST, "a.sql": "select n from generate_series(1, 3) as n"})
     card = read_dashboards(project)[0].cards[0]
-    assert read_card(shop.connection, project, card, {}, limit=2) == CardRows(("n",), ((1,), (2,)), count_rows=3)
-    assert read_card(shop.connection, project, card, {}, limit=3) == CardRows(("n",), ((1,), (2,), (3,)), count_rows=3)
+    assert read_card(empty_shop.connection, project, card, {}, limit=2) == CardRows(("n",), ((1,), (2,)), count_rows=3)
+    assert read_card(empty_shop.connection, project, card, {}, limit=3) == CardRows(
+        ("n",), ((1,), (2,), (3,)), count_rows=3
+    )
 
 
 # The built-in dashboards
@@ -344,6 +346,13 @@ narrowed = pytest.mark.parametrize(
 
 
 @pytest.fixture(scope="module")
+def empty_shop(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    """A warehouse in which nothing is loaded, for tests that only read."""
+    with open_shop(server, tmp_path_factory.mktemp("shop")) as shop:
+        yield shop
+
+
+@pytest.fixture(scope="module")
 def sold(embedded_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     """Events of three days in the marts."""
     with open_shop(embedded_server, tmp_path_factory.mktemp("shop")) as shop:
@@ -364,13 +373,15 @@ def share(part: int, whole: int) -> object:
 @pytest.mark.parametrize("card", CARDS)
 @pytest.mark.parametrize("values", [{}, NARROWED[-2][0]], ids=["all", "narrowed"])
 def test_each_card_runs_in_psql_and_here_and_gives_the_columns_that_its_chart_names(
-    shop: Shop, card: Card, values: dict[str, str]
+    empty_shop: Shop, card: Card, values: dict[str, str]
 ) -> None:
     """On an empty warehouse too; and every column that a chart shows has a title."""
-    found = read_card(shop.connection, read_project(), card, values, limit=10)
+    found = read_card(empty_shop.connection, read_project(), card, values, limit=10)
     assert set(card.columns) == set(found.columns)
     assert all(column.title for column in card.columns.values())
-    assert shop.query(card.sql) == list(read_card(shop.connection, read_project(), card, {}, limit=10_000).rows)
+    assert empty_shop.query(card.sql) == list(
+        read_card(empty_shop.connection, read_project(), card, {}, limit=10_000).rows
+    )
 
 
 def test_a_reader_of_the_marts_may_run_every_card(sold: Shop) -> None:
