@@ -8,8 +8,10 @@ BIN := $(VENV)/bin
 demo: $(VENV)/installed
 	$(BIN)/clickmart demo
 
+# The tests of Spark share one session, and so one process.
 test: lint types
-	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadgroup
+	$(BIN)/python -m pytest -m 'not spark' --numprocesses logical --maxprocesses 4 --dist worksteal
+	$(BIN)/python -m pytest -m spark
 
 # The properties with thousands of examples each, which takes an hour.
 thorough: setup

@@ -50,11 +50,6 @@ def pytest_configure(config: pytest.Config) -> None:
         settings.load_profile("thorough")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    # The one group of tests that a single process runs takes minutes: it begins first, so that none waits for it.
-    items.sort(key=lambda item: item.get_closest_marker("spark") is None)
-
-
 def machine_bin() -> Path | None:
     """The bin folder of the newest PostgreSQL of the machine's packages."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda path: float(path.parts[4]))

@@ -39,7 +39,6 @@ from test_loading import BAD, GOOD, UNREADABLE, counts, eventually, lines, query
 
 pytestmark = [
     pytest.mark.spark,
-    pytest.mark.xdist_group("spark"),  # they share one session, and so one process
     pytest.mark.slow,
     pytest.mark.skipif(not shutil.which("java"), reason="no java here, which Spark needs"),
 ]
