@@ -15,7 +15,7 @@ test: lint types
 
 # The properties with thousands of examples each, which takes an hour.
 thorough: setup
-	$(BIN)/python -m pytest tests/test_laws.py --thorough
+	$(BIN)/python -m pytest tests/test_laws.py tests/test_spark_loader.py --thorough
 
 # The figures of docs/performance.md, which take an hour or more at full size; less: make bench BENCH='--events 100000'
 bench: $(VENV)/installed-bench
