@@ -108,7 +108,7 @@ class Project:
         """Of each migration and SQL file, by its path, the names that mean it alone, the shortest first."""
         paths = [f"migrations/{file.name}" for file in _sql_files(self.folder / "migrations", "*.sql")]
         paths += map(file_name, self._templates_in_order)
-        meant = {path: (Path(path).stem, Path(path).name, path.removeprefix("sql/"), path) for path in paths}
+        meant = {path: names_of(path) for path in paths}
         counts = Counter(name for names in meant.values() for name in set(names))
         return {path: tuple(name for name in names if counts[name] == 1) for path, names in meant.items()}
 
