@@ -16,7 +16,7 @@ import pytest
 import vl_convert
 from clickmart.dashboards import read_dashboards
 from clickmart.errors import ClickmartError, ProjectError, UsageError
-from clickmart.project import Project, builtin_folder
+from clickmart.project import Project, builtin_folder, read_project
 from clickmart.reporting.files import CHART_ROWS, write_report
 from clickmart.reporting.page_cards import SHOWN_ROWS
 from clickmart.reporting.vega_bundle import vega_bundle
@@ -232,6 +232,19 @@ def test_the_page_says_how_new_it_is(embedded_server: Server, tmp_path: Path) ->
             r'<dt>Last load</dt><dd><time datetime="[^"]+Z?"[^>]*>[\d: -]+</time> UTC</dd>',
             page_of(connection, project),
         )
+
+
+def test_a_reader_of_the_marts_may_make_the_page(embedded_server: Server, tmp_path: Path) -> None:
+    """Without a right to anything of the raw layer."""
+    (tmp_path / "f.jsonl").write_text('{"event_id": "1"}\n')
+    with embedded_server.database() as dsn:
+        clickmart.load(tmp_path / "f.jsonl", dsn=dsn)
+        clickmart.apply(dsn=dsn)
+        with Warehouse(dsn).connect() as connection:
+            connection.execute("set role clickmart_reader")
+            page = write_report(connection, read_project(), None).page
+    assert page is not None
+    assert "<dt>Last load</dt>" in page
 
 
 # Filters and dashboards

@@ -153,17 +153,12 @@ def _title(project: Project) -> str:
 
 
 def _freshness(connection: Connection) -> Freshness:
-    found = connection.execute("select to_regclass('stage.loads')").fetchone()
+    found = connection.execute("select to_regclass('cdm.freshness')").fetchone()
     if found is None or found[0] is None:
         return Freshness()
-    row = connection.execute(
-        "select max(finished_at), bool_and(refreshed_at is not null) from stage.loads where status = 'loaded'"
-    ).fetchone()
+    row = connection.execute("select loaded_at, count_pending_loads = 0 from cdm.freshness").fetchone()
     loaded_at, is_complete = row or (None, None)
-    return Freshness(
-        loaded_at if isinstance(loaded_at, datetime) else None,
-        is_complete if isinstance(is_complete, bool) else None,
-    )
+    return Freshness(loaded_at, bool(is_complete)) if isinstance(loaded_at, datetime) else Freshness()
 
 
 def _write_folder(folder: Path, contents: Mapping[str, bytes]) -> tuple[tuple[Path, int], ...]:
