@@ -20,6 +20,7 @@ from .places import Position
 from .project import Project
 from .statements import split_statements, tokens
 from .toml_file import TomlFile, read_toml
+from .whole_files import read_text
 
 FILE_NAME: Final = "dashboard.toml"
 GRID_COLUMNS: Final = 24
@@ -280,13 +281,9 @@ def _read_card(folder: Path, file: TomlFile, name: str, said: _CardFile, filters
     _name(file, "cards", name)
     path = f"{file.name.removesuffix(FILE_NAME)}{name}.sql"
     try:
-        text = (folder / f"{name}.sql").read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
+        text = read_text(folder / f"{name}.sql", path).replace("\r\n", "\n")
     except FileNotFoundError:
         raise ProjectError(f"{file.place_of('cards', name)}: the card has no query; write {path}") from None
-    except OSError as error:
-        raise ProjectError(f"{path}: can't be read: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise ProjectError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start})") from None
     if "\0" in text:
         raise ProjectError(f"{Position.of(path, text, text.index(chr(0)))}: a NUL character stands here")
     statements = list(split_statements(text))

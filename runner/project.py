@@ -16,6 +16,7 @@ from .places import Position, file_name
 from .settings import DEFAULT_FILE, FILE_NAME, Settings, read_settings
 from .statements import split_statements
 from .version import __version__
+from .whole_files import decoded
 
 # Jinja takes long to import, and is needed where something has changed alone.
 if TYPE_CHECKING:
@@ -142,11 +143,9 @@ class Project:
         path = f"migrations/{file.name}"
         try:
             content = file.read_bytes()
-            text = content.decode("utf-8-sig")
         except OSError as error:
             raise ProjectError(f"{path}: can't be read: {error.strerror}") from None
-        except UnicodeDecodeError as error:
-            raise ProjectError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start})") from None
+        text = decoded(content, path)
         if "\0" in text:
             place = Position.of(path, text, text.index("\0"))
             raise ProjectError(f"{place}: PostgreSQL can't store the character U+0000 that stands here")

@@ -18,6 +18,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from .errors import ProjectError
 from .places import Position, file_name
 from .settings import Settings
+from .whole_files import read_text
 
 # Private-use characters that frame "template:offset:length" in a rendering made only to be mapped.
 _OPEN: Final = "\U000f7f01"
@@ -105,13 +106,9 @@ class Templates:
         """Source and path of a template, None where there is none of this name."""
         path = self._folder.joinpath(*split_template_path(name))
         try:
-            return path.read_bytes().decode("utf-8-sig"), str(path), None
+            return read_text(path, file_name(name)), str(path), None
         except (FileNotFoundError, NotADirectoryError):
             return None
-        except OSError as error:
-            raise ProjectError(f"{file_name(name)}: can't be read: {error.strerror}") from None
-        except UnicodeDecodeError as error:
-            raise ProjectError(f"{file_name(name)}: not UTF-8 text ({error.reason} at byte {error.start})") from None
 
     def _render(self, environment: jinja2.Environment, name: str) -> str:
         try:

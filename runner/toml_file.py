@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import ProjectError
+from .whole_files import read_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +41,9 @@ class TomlFile:
 def read_toml(path: Path, name: str) -> TomlFile | None:
     """The file, None where there is none. Raises ProjectError, with the line, for a text that is no TOML."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = io.StringIO(read_text(path, name), newline=None).read()  # whatever ends its lines
     except FileNotFoundError:
         return None
-    except UnicodeDecodeError as error:
-        raise ProjectError(f"{name}: not UTF-8 text ({error.reason} at byte {error.start})") from None
-    except OSError as error:
-        raise ProjectError(f"{name}: can't be read: {error.strerror}") from None
     try:
         return TomlFile(name, text, tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:

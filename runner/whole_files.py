@@ -1,10 +1,34 @@
-"""Files that are written whole or not at all."""
+"""Files that are read as one text, and files that are written whole or not at all."""
 
 from __future__ import annotations
 
 import os
 from contextlib import suppress
 from pathlib import Path
+
+from .errors import ProjectError
+
+
+def read_text(path: Path, name: str) -> str:
+    """The text of a project's file, which messages call `name`.
+
+    Raises ProjectError where it can't be read or is not UTF-8; FileNotFoundError or NotADirectoryError where there is
+    none.
+    """
+    try:
+        return decoded(path.read_bytes(), name)
+    except (FileNotFoundError, NotADirectoryError):
+        raise
+    except OSError as error:
+        raise ProjectError(f"{name}: can't be read: {error.strerror}") from None
+
+
+def decoded(content: bytes, name: str) -> str:
+    """The content of a project's file as text, without a byte order mark. Raises ProjectError where it is not UTF-8."""
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ProjectError(f"{name}: not UTF-8 text ({error.reason} at byte {error.start})") from None
 
 
 def write_whole(path: Path, content: bytes) -> None:
