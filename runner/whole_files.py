@@ -32,7 +32,8 @@ def decoded(content: bytes, name: str) -> str:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Puts the content in the place of what stands at `path`, at once: a failure leaves that as it was.
+    """Puts the content in the place of what stands at `path`, at once, and with its rights: a failure leaves that as it
+    was.
 
     What is no plain file, such as /dev/stdout or a pipe, is written to. Raises OSError.
     """
@@ -43,6 +44,8 @@ def write_whole(path: Path, content: bytes) -> None:
     temporary = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         temporary.write_bytes(content)
+        if target.exists():
+            temporary.chmod(target.stat().st_mode & 0o777)
         temporary.replace(target)
     except BaseException:
         with suppress(OSError):

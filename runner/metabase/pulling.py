@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import os
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -13,6 +12,8 @@ from typing import Any
 from ..dashboards import FILE_NAME, Dashboard, file_sql, metabase_sql, read_dashboards
 from ..errors import MetabaseError, ProjectError
 from ..project import Project
+from ..tables import counted
+from ..whole_files import write_whole
 from .adoption import with_brought
 from .client import Metabase
 from .found import read_found, read_version
@@ -56,8 +57,7 @@ class MetabasePull:
 
     def __str__(self) -> str:
         lines = [change.diff for change in self.changes]
-        count = len(self.changes)
-        lines.append(f"{count} {'file' if count == 1 else 'files'} changed" if count else "nothing to pull")
+        lines.append(f"{counted(len(self.changes), 'file')} changed" if self.changes else "nothing to pull")
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
 
 
@@ -168,13 +168,7 @@ def _write(project: Project, changes: list[FileChange]) -> None:
             if change.after is None:
                 file.unlink()
                 continue
-            with tempfile.NamedTemporaryFile(
-                "w", encoding="utf-8", newline="", dir=file.parent, prefix=".", delete=False
-            ) as temporary:
-                temporary.write(change.after)
-            if file.exists():
-                Path(temporary.name).chmod(file.stat().st_mode & 0o777)
-            os.replace(temporary.name, file)  # noqa: PTH105
+            write_whole(file, change.after.encode())
         except OSError as error:
             raise ProjectError(f"{change.path}: can't be written: {error.strerror}") from None
 

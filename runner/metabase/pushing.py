@@ -10,6 +10,7 @@ from typing import Any, Final
 from ..dashboards import read_dashboards
 from ..errors import MetabaseError, UsageError
 from ..project import Project
+from ..tables import counted
 from .client import Metabase
 from .database import connection_body, wait_for_sync
 from .found import DEFAULT_NAME, Found, read_database, read_found, read_version
@@ -64,9 +65,8 @@ class MetabasePlan:
 
     def __str__(self) -> str:
         lines = [line for step in self.steps for line in _step_lines(step)]
-        count = len(self.steps)
         verb = "done" if self.done else "to do"
-        lines.append(f"{count} {'step' if count == 1 else 'steps'} {verb}" if count else "nothing to do")
+        lines.append(f"{counted(len(self.steps), 'step')} {verb}" if self.steps else "nothing to do")
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
 
 
