@@ -12,7 +12,7 @@ from .bulk_loads import BulkResult
 from .bulk_pieces import BOM, CHANGED, BulkFile, Piece, check_without_bytes
 from .errors import LoadError
 from .hadoop_files import FileStatus, HadoopFiles
-from .loading import same_content, shown, stored_text
+from .loading import same_content, stored_text, unread
 from .paths import Format
 from .warehouse import Connection
 
@@ -97,7 +97,7 @@ def sort_out(connection: Connection, files: HadoopFiles, checksums: Checksums, n
         try:
             found[name] = look_at(files, name)
         except LoadError as error:
-            unreadable[name] = problem_of(error, name)
+            unreadable[name] = unread(error, name)
     sizes = connection.execute(
         "select distinct size from stage.loads where size = any (%s) and status = 'loaded'",
         ([file.status.size for file in found.values()],),
@@ -109,7 +109,7 @@ def sort_out(connection: Connection, files: HadoopFiles, checksums: Checksums, n
             if same := same_content(connection, checksums.get(name)):
                 known[name] = same
         except LoadError as error:
-            unreadable[name] = problem_of(error, name)
+            unreadable[name] = unread(error, name)
     others = unreadable.keys() | known.keys()
     return Sorted([file for name, file in found.items() if name not in others], unreadable, known)
 
@@ -127,15 +127,11 @@ def result_of(files: HadoopFiles, checksums: Checksums, found: Found, load: int,
             problem = CHANGED
         checksum = "" if problem else checksums.get(found.name)
     except LoadError as error:
-        problem = problem_of(error, found.name)
+        problem = unread(error, found.name)
     # What a zip archive holds, only who has opened it knows.
     format_ = next((piece.format for piece in pieces if piece.format), str(found.format))
     written = tuple(pieces) if file.size and not problem else ()
     return BulkResult(load, stored_text(found.name), checksum, file.size, format_, written, problem)
-
-
-def problem_of(error: LoadError, name: str) -> str:
-    return shown(stored_text(str(error)).removeprefix(f"{stored_text(name)}: "))
 
 
 def _is_whole(file: BulkFile, pieces: Sequence[Piece]) -> bool:

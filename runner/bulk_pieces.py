@@ -20,11 +20,11 @@ import psycopg
 from .errors import LoadError
 from .event_writer import EventWriter, Target
 from .hadoop_files import uri_of
-from .loading import in_one_line, shown, stored_text
+from .loading import refused, unread
 from .paths import Format
 from .readers import Source
 from .streams import InputFile
-from .warehouse import Connection, is_lost, lost, message_of
+from .warehouse import Connection
 
 BOM: Final = b"\xef\xbb\xbf"
 CHANGED: Final = "the file changed while it was read: load it once nothing writes to it"
@@ -88,7 +88,7 @@ def check_without_bytes(file: BulkFile) -> Piece:
         for _ in _source(file, iter(())).batches():
             pass
     except LoadError as error:
-        return Piece(file.load, 0, 0, problem=_problem(file, error))
+        return Piece(file.load, 0, 0, problem=unread(error, file.name))
     return Piece(file.load, 0, 0)
 
 
@@ -116,12 +116,9 @@ def _write_piece(connection: Connection, file: BulkFile, start: int, texts: _Tex
             source.format if file.is_whole else "",
         )
     except LoadError as error:
-        problem = _problem(file, error)
+        problem = unread(error, file.name)
     except psycopg.Error as error:
-        if connection.closed or is_lost(error):
-            raise lost(error) from error
-        context = f" ({error.diag.context})" if error.diag.context else ""
-        problem = in_one_line(f"{message_of(error)}{context}")
+        problem = refused(error, connection)
     return Piece(file.load, start, texts.size, texts.count, problem=problem)
 
 
@@ -132,10 +129,6 @@ def _source(file: BulkFile, texts: Iterator[bytes]) -> Source:
         # The file's own mark, if it had one, is gone: of a text that begins with two, the second must stay.
         blocks = chain([BOM], blocks)
     return Source(file.name, file.format if file.is_whole else Format("jsonl", ""), _PieceFile(blocks))
-
-
-def _problem(file: BulkFile, error: LoadError) -> str:
-    return shown(stored_text(str(error)).removeprefix(f"{stored_text(file.name)}: "))
 
 
 class _Texts:

@@ -167,12 +167,9 @@ def load_file(connection: Connection, file: str, *, max_rejects: int | None = No
         with Source.open(file) as source:
             return _load_source(connection, source, max_rejects)
     except LoadError as error:
-        return FileReport(name, "failed", problem=shown(stored_text(str(error)).removeprefix(f"{name}: ")))
+        return FileReport(name, "failed", problem=unread(error, file))
     except psycopg.Error as error:
-        if connection.closed or is_lost(error):
-            raise lost(error) from error
-        context = f" ({error.diag.context})" if error.diag.context else ""
-        return FileReport(name, "failed", problem=in_one_line(f"{message_of(error)}{context}"))
+        return FileReport(name, "failed", problem=refused(error, connection))
 
 
 def _load_source(connection: Connection, source: Source, max_rejects: int | None) -> FileReport:
@@ -214,6 +211,19 @@ def _load_source(connection: Connection, source: Source, max_rejects: int | None
         time.monotonic() - started,
         problem,
     )
+
+
+def unread(error: LoadError, file: str) -> str:
+    """Why a file can't be read, as a part of a line that names it."""
+    return shown(stored_text(str(error)).removeprefix(f"{stored_text(file)}: "))
+
+
+def refused(error: psycopg.Error, connection: Connection) -> str:
+    """Why the server refused a file, as a part of a line that names it. Raises WarehouseError if it is gone."""
+    if connection.closed or is_lost(error):
+        raise lost(error) from error
+    context = f" ({error.diag.context})" if error.diag.context else ""
+    return in_one_line(f"{message_of(error)}{context}")
 
 
 def failure(
