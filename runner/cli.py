@@ -11,13 +11,16 @@ import json
 import logging
 import os
 import sys
+import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final, Literal, Protocol, runtime_checkable
 
 import click
 
 from .errors import ClickmartError
+from .interrupts import interrupt_text, signals_as_interrupts
 from .tables import Block, without_control
 from .version import __version__
 
@@ -85,8 +88,9 @@ class Command(click.Command):
                 raise
             click.echo(without_control(f"clickmart: {error}"), err=True)
             ctx.exit(error.exit_code)
-        except KeyboardInterrupt:
-            click.echo("clickmart: interrupted; what was not finished is undone", err=True)
+        except KeyboardInterrupt as interrupt:
+            with suppress(OSError):  # of a terminal that is closed
+                click.echo(f"clickmart: {interrupt_text(interrupt)}", err=True)
             ctx.exit(1)
         except click.NoSuchOption as error:
             if error.option_name != "--dsn":
@@ -107,8 +111,11 @@ class Commands(Command, click.Group):
     """Commands of one program."""
 
 
-def set_up_output() -> None:
-    """Warnings go to stderr, results to stdout, whatever the terminal knows of letters."""
+def set_up(ctx: click.Context) -> None:
+    """Warnings go to stderr, results to stdout, whatever the terminal knows of letters; a signal that asks to end is
+    an interrupt while the command runs."""
+    if threading.current_thread() is threading.main_thread():
+        ctx.with_resource(signals_as_interrupts())
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
     # Its warnings are about a connection that is lost: the error that follows says so.
     logging.getLogger("psycopg").setLevel(logging.ERROR)
@@ -142,7 +149,7 @@ def main(ctx: click.Context, dsn: str | None) -> None:
       clickmart --dsn postgresql://me@db.example.com/shop apply
     """
     ctx.obj = dsn
-    set_up_output()
+    set_up(ctx)
 
 
 @main.command()
@@ -182,7 +189,7 @@ def init(folder: str) -> None:
     """
     from . import api
 
-    click.echo(api.init(folder))
+    _say(str(api.init(folder)))
 
 
 @main.command()
@@ -222,7 +229,7 @@ def load(
     from . import api
 
     # A line that changes would stand in the way of what is typed.
-    is_typed = "-" in paths and sys.stdin.isatty()
+    is_typed = "-" in paths and sys.stdin is not None and sys.stdin.isatty()
     with nullcontext() if is_typed else progress():
         report = api.load(*paths, dsn=dsn, max_rejects=max_rejects, jobs=jobs, project=project)
     print_load(report, as_json)
@@ -307,7 +314,7 @@ def render(name: str | None, project: str | None) -> None:
     from . import api
 
     # As bytes: SQL is UTF-8, whatever the terminal is.
-    click.echo(api.render(name, project=project).encode(), nl=False)
+    _say(api.render(name, project=project).encode())
 
 
 @main.command()
@@ -383,7 +390,7 @@ def report(
     values = dict(map(_named_value, filters))
     written = api.report(output, dsn=dsn, project=project, format=format, dashboards=dashboards, filters=values)
     if written.page is not None:
-        click.echo(written.page.encode(), nl=False)  # as bytes: it is UTF-8, whatever the terminal is
+        _say(written.page.encode())  # as bytes: it is UTF-8, whatever the terminal is
     else:
         _print(written, as_json)
 
@@ -433,7 +440,7 @@ def stop() -> None:
     """
     from . import api
 
-    click.echo(api.stop())
+    _say(str(api.stop()))
 
 
 @main.command()
@@ -452,7 +459,7 @@ def completion(shell: str) -> None:
     """
     from . import api
 
-    click.echo(api.completion(shell))
+    _say(api.completion(shell))
 
 
 @main.group()
@@ -555,13 +562,24 @@ def metabase_export(
 def _print(report: Report, as_json: bool) -> None:
     """The result on stdout: as JSON, else laid out for a terminal or as plain text."""
     if as_json:
-        click.echo(json.dumps(report.as_dict(), ensure_ascii=False, indent=2))
+        _say(json.dumps(report.as_dict(), ensure_ascii=False, indent=2))
     elif isinstance(report, HasBlocks) and _is_terminal(sys.stdout):
         from . import terminal
 
         terminal.show(report.blocks())
     else:
-        click.echo(str(report))
+        _say(str(report))
+
+
+def _say(result: str | bytes) -> None:
+    """A result on stdout: a text and a line end, or bytes as they are. Raises ClickmartError where it finds no room."""
+    try:
+        click.echo(result, nl=isinstance(result, str))
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115  what waits to be written would fail again at the end
+        raise ClickmartError(f"the result can't be written to standard output: {error.strerror}") from error
 
 
 def print_load(report: LoadReport, as_json: bool) -> None:
@@ -584,11 +602,11 @@ def progress() -> Iterator[None]:
         with terminal.live_progress():
             yield
         return
-    if sys.stderr.isatty():
+    if sys.stderr is not None and sys.stderr.isatty():
         logging.getLogger(__package__).setLevel(logging.INFO)
     yield
 
 
-def _is_terminal(file: IO[str]) -> bool:
-    """Whether it can move a cursor and knows colours."""
-    return file.isatty() and os.environ.get("TERM", "") not in ("", "dumb", "unknown")
+def _is_terminal(file: IO[str] | None) -> bool:
+    """Whether it can move a cursor and knows colours; None is one that was closed before the command."""
+    return file is not None and file.isatty() and os.environ.get("TERM", "") not in ("", "dumb", "unknown")

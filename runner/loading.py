@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import re
-import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
@@ -18,9 +17,11 @@ import psycopg
 
 from .errors import LoadError, WarehouseError
 from .event_writer import EventWriter
+from .interrupts import standing
 from .paths import STANDARD_INPUT
 from .progress import progress
 from .readers import Source
+from .streams import temporary_file
 from .tables import Block, Cell, Columns, Tone, counted, line, plain
 from .warehouse import Connection, Warehouse, is_lost, lost, message_of
 from .workers import in_processes
@@ -131,16 +132,17 @@ def load_files(
         parallel = []
     reports: dict[str, FileReport] = {}
     logger.info("loading %s", counted(len(files), "file"), extra=progress(0, len(files)))
-    for file, report in in_processes(load, parallel, jobs):
-        report = report or FileReport(
-            stored_text(file), "failed", problem="the process that loaded it was killed: load it again"
-        )
-        reports[file] = report
-        logger.info("%s: %s", report.file, report, extra=progress(len(reports), len(files)))
-    in_turn = [file for file in files if file not in reports]
-    for file, report in zip(in_turn, load(in_turn), strict=True):
-        reports[file] = report
-        logger.info("%s: %s", report.file, report, extra=progress(len(reports), len(files)))
+    with standing(lambda: f"done with {len(reports)} of {len(files)} files" if reports else ""):
+        for file, report in in_processes(load, parallel, jobs):
+            report = report or FileReport(
+                stored_text(file), "failed", problem="the process that loaded it was killed: load it again"
+            )
+            reports[file] = report
+            logger.info("%s: %s", report.file, report, extra=progress(len(reports), len(files)))
+        in_turn = [file for file in files if file not in reports]
+        for file, report in zip(in_turn, load(in_turn), strict=True):
+            reports[file] = report
+            logger.info("%s: %s", report.file, report, extra=progress(len(reports), len(files)))
     return LoadReport(tuple(reports[file] for file in files), time.monotonic() - started)
 
 
@@ -180,7 +182,7 @@ def _load_source(connection: Connection, source: Source, max_rejects: int | None
 
     # A transaction of its own, as other loads wait for it to end.
     batch_id = _scalar(connection, "select stage.begin_load()")
-    with connection.transaction() as transaction, tempfile.SpooledTemporaryFile(_SPOOL_BYTES) as rejects:
+    with connection.transaction() as transaction, temporary_file(_SPOOL_BYTES) as rejects:
         writer = EventWriter(connection, int(str(batch_id)), name, rejects)
         with connection.transaction() as rows:
             writer.write_rows(source)

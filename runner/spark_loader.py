@@ -34,7 +34,7 @@ from .applying import apply_migrations
 from .bulk_files import Checksums, Found, result_of, sort_out
 from .bulk_loads import BulkLoad
 from .bulk_pieces import Piece, write_pieces
-from .cli import Command, json_option, print_load, progress, project_option, set_up_output
+from .cli import Command, json_option, print_load, progress, project_option, set_up
 from .errors import LoadError, UsageError
 from .hadoop_files import HadoopFiles
 from .loading import FileReport, LoadReport, in_one_line, stored_text
@@ -297,13 +297,21 @@ def _stderr_to(log: Any) -> Iterator[None]:
 @project_option
 @json_option
 @click.version_option(__version__)
-def main(paths: tuple[str, ...], dsn: str | None, max_rejects: int | None, project: str | None, as_json: bool) -> None:
+@click.pass_context
+def main(
+    ctx: click.Context,
+    paths: tuple[str, ...],
+    dsn: str | None,
+    max_rejects: int | None,
+    project: str | None,
+    as_json: bool,
+) -> None:
     """Load files, folders or globs into stage.events on Spark, each content once, all in one transaction.
 
     Paths are those of any file system that Spark knows (hdfs://, s3a://, file:/). Formats are those of `clickmart
     load`. Settings of Spark come from its own files, or by `spark-submit` of this module.
     """
-    set_up_output()
+    set_up(ctx)
     with progress():
         report = load(*paths, dsn=dsn, max_rejects=max_rejects, project=project)
     print_load(report, as_json)

@@ -369,6 +369,7 @@ def test_an_interrupt_ends_an_apply_and_leaves_the_warehouse_as_it_was(empty_dsn
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     output = process.communicate(timeout=60)
-    assert (process.returncode, *output) == (1, "", "clickmart: interrupted; what was not finished is undone\n")
+    said = "clickmart: interrupted; applied: migrations/0001_cdm.sql; what was not finished is undone\n"
+    assert (process.returncode, *output) == (1, "", said)
     assert query(empty_dsn, "select to_regclass('cdm.t'), to_regnamespace('cdm')::text") == [(None, "cdm")]
     assert not query(empty_dsn, sleeping)
