@@ -13,8 +13,9 @@ import psycopg
 
 from . import ledger
 from .errors import ClickmartError, ProjectError, WarehouseError
+from .interrupts import standing
 from .ledger import Ledger, read_ledger
-from .plan import Plan, make_plan
+from .plan import Plan, make_plan, refuse, refuse_unknown, unknown_migrations
 from .progress import progress
 from .project import Migration, Project
 from .settings import FILE_NAME, PATTERNS
@@ -81,10 +82,10 @@ class ApplyReport:
 def plan(warehouse: Warehouse, project: Project, *, full: bool = False) -> ApplyReport:
     """What `apply` would do; changes nothing, also makes no embedded server.
 
-    Raises ProjectError for a drifted migration or a bad setting.
+    Raises ProjectError for an unknown or drifted migration or a bad setting.
     """
     planned, _ = plan_and_ledger(warehouse, project, full=full)
-    _refuse_drift(planned)
+    refuse(project, planned)
     return _report(planned)
 
 
@@ -106,20 +107,25 @@ def apply(warehouse: Warehouse, project: Project, *, full: bool = False, jobs: i
     """Brings the warehouse up to date with the project and its loads.
 
     `full` builds all marts anew; `jobs` is how many processes of the server may work on one statement of the refresh,
-    None being the server's own setting. Raises ProjectError for a drifted migration or a bad setting, before anything
-    runs, and SqlError for what PostgreSQL refuses: then the migrations before it stand, and nothing of the files and
-    the refresh does.
+    None being the server's own setting. Raises ProjectError for an unknown or drifted migration or a bad setting,
+    before anything runs, and SqlError for what PostgreSQL refuses: then the migrations before it stand, and nothing of
+    the files and the refresh does.
     """
     started = time.monotonic()
-    with _connected(warehouse, project) as connection, _locked(connection):
+    with ExitStack() as stack:
+        connection = stack.enter_context(_connected(warehouse, project))
+        stack.enter_context(_locked(connection))
         stands = read_ledger(connection)
         planned = _checked_plan(connection, project, stands, full=full)
-        _refuse_drift(planned)
+        refuse(project, planned)
         ledger.make_ledger(connection)
         steps = len(planned.migrations) + len(planned.files) + 1
+        applied: list[str] = []
+        stack.enter_context(standing(lambda: f"applied: {', '.join(applied)}" if applied else ""))
         for done, migration in enumerate(planned.migrations):
             logger.info("applying %s", migration.path, extra=progress(done, steps))
             _apply_migration(connection, project, migration)
+            applied.append(migration.path)
         with _said_of(project, "the commit"), connection.transaction():
             for done, step in enumerate(planned.files, len(planned.migrations)):
                 logger.info("applying %s", step.file.path, extra=progress(done, steps))
@@ -141,17 +147,31 @@ def apply(warehouse: Warehouse, project: Project, *, full: bool = False, jobs: i
 
 
 def apply_migrations(warehouse: Warehouse, project: Project) -> None:
-    """Makes the tables of a warehouse that has none yet, so that files can be loaded before the first apply."""
+    """Makes the tables of a warehouse that has none yet, or of which the making was cut short, so that files can be
+    loaded before the first apply.
+
+    Raises ProjectError for a warehouse that a newer clickmart has changed. A shop's own migrations are no obstacle, as
+    whoever loads need not have the shop's project.
+    """
     with warehouse.connect() as connection:
-        if read_ledger(connection).migrations:
+        if _has_tables(project, read_ledger(connection)):
             return
         with _locked(connection):
             ledger.make_ledger(connection)
-            applied = read_ledger(connection).migrations
+            stands = read_ledger(connection)
+            if _has_tables(project, stands):
+                return
             for migration in project.migrations:
-                if migration.name not in applied:
+                if migration.name not in stands.migrations:
                     logger.info("applying %s", migration.path)
                     _apply_migration(connection, project, migration)
+
+
+def _has_tables(project: Project, stands: Ledger) -> bool:
+    unknown = unknown_migrations(project, stands)
+    refuse_unknown(project, tuple(migration for migration in unknown if migration.is_by_newer))
+    # What has SQL files has seen an apply, and what is missing since then is for the next one.
+    return bool(stands.files or unknown) or all(m.name in stands.migrations for m in project.migrations)
 
 
 @contextmanager
@@ -195,14 +215,6 @@ def check_settings(connection: Connection, project: Project) -> None:
 def _place_of_setting(project: Project, name: str) -> str:
     file = read_toml(project.folder / FILE_NAME, FILE_NAME)
     return file.place_of("settings", name) if file else FILE_NAME
-
-
-def _refuse_drift(planned: Plan) -> None:
-    if planned.drifted:
-        names = ", ".join(migration.path for migration in planned.drifted)
-        raise ProjectError(
-            f"{names}: changed since it was applied; bring back what was applied, and put the change in a new migration"
-        )
 
 
 def _apply_migration(connection: Connection, project: Project, migration: Migration) -> None:

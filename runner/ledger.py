@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -68,11 +69,21 @@ comment on column clickmart.project.fingerprint is
 
 @dataclass(frozen=True, slots=True)
 class AppliedMigration:
-    """A row of clickmart.migrations."""
+    """A row of clickmart.migrations; `version` is that of the clickmart that applied it."""
 
     name: str
     checksum: str
     applied_at: datetime
+    version: str
+
+    @property
+    def path(self) -> str:
+        return f"migrations/{self.name}"
+
+    @property
+    def is_by_newer(self) -> bool:
+        """Whether a release newer than this one applied it."""
+        return _release(self.version) > _release(__version__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +135,9 @@ def read_ledger(connection: Connection, last_loads: int = 0) -> Ledger:
     if not _exists(connection, "clickmart.files"):
         return Ledger()
     with connection.cursor(row_factory=class_row(AppliedMigration)) as cursor:
-        migrations = cursor.execute("select name, checksum, applied_at from clickmart.migrations").fetchall()
+        migrations = cursor.execute(
+            "select name, checksum, applied_at, version from clickmart.migrations order by name"
+        ).fetchall()
     with connection.cursor(row_factory=class_row(AppliedFile)) as files_cursor:
         files = files_cursor.execute(
             "select path, template_checksum, checksum, settings, applied_at from clickmart.files"
@@ -200,6 +213,11 @@ def write_fingerprint(connection: Connection, fingerprint: str) -> None:
         "on conflict (only_row) do update set fingerprint = excluded.fingerprint",
         (fingerprint,),
     )
+
+
+def _release(version: str) -> tuple[int, ...]:
+    """The numbers of a version, without what marks it as a preliminary one."""
+    return tuple(int(number) for number in re.sub(r"[^\d.].*", "", version).split(".") if number)
 
 
 def _exists(connection: Connection, relation: str) -> bool:

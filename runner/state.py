@@ -28,13 +28,14 @@ class StatusReport:
 
     @property
     def pending(self) -> bool:
-        """Whether the warehouse is not what the project says: something is to be applied, or has drifted."""
-        return self.plan.pending or bool(self.plan.drifted)
+        """Whether the warehouse is not what the project says: something is to be applied, drifted or unknown."""
+        return self.plan.pending or bool(self.plan.drifted or self.plan.unknown)
 
     def as_dict(self) -> dict[str, Any]:
         return {
             "applied": [{"name": name, "applied_at": when.isoformat()} for name, when in self.applied],
             "pending": [{"name": name, "reason": reason} for name, reason in self._pending_names()],
+            "unknown": [migration.path for migration in self.plan.unknown],
             "drifted": [migration.path for migration in self.plan.drifted],
             "gone": list(self.plan.gone),
             "new_loads": self.plan.new_loads,
@@ -73,6 +74,9 @@ class StatusReport:
             yield Columns(tuple(rows), indent=2)
         for name in self.plan.gone:
             yield line(Cell("not in this project:", "quiet"), f" {name}, was applied and is left alone")
+        for unknown in self.plan.unknown:
+            text = f" {unknown.path}, applied by clickmart {unknown.version} and not in this project"
+            yield line(Cell("unknown:", "bad"), text)
         for migration in self.plan.drifted:
             yield line(Cell("drifted:", "bad"), f" {migration.path}, changed since it was applied")
         for pending in self._pending_texts():
@@ -114,6 +118,6 @@ def read_status(warehouse: Warehouse, project: Project) -> StatusReport:
     Raises ProjectError where the project can't be read, or has a setting that PostgreSQL doesn't take.
     """
     plan, ledger = plan_and_ledger(warehouse, project, last_loads=LAST_LOADS)
-    applied = [(f"migrations/{m.name}", m.applied_at) for m in sorted(ledger.migrations.values(), key=lambda m: m.name)]
+    applied = [(migration.path, migration.applied_at) for migration in ledger.migrations.values()]
     applied += [(f.path, f.applied_at) for f in sorted(ledger.files.values(), key=lambda f: f.applied_at)]
     return StatusReport(tuple(applied), plan, ledger.last_loads)

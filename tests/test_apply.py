@@ -192,12 +192,6 @@ def test_a_migration_that_has_changed_is_refused_by_name_before_anything_runs(em
     assert apply(empty_dsn, read_project(tmp_path)).migrations == ("migrations/0004.sql",)
 
 
-def test_a_migration_that_is_gone_is_no_drift(empty_dsn: str, tmp_path: Path) -> None:
-    apply(empty_dsn, smallest_project(tmp_path, {"migrations/0002.sql": ""}))
-    (tmp_path / "migrations/0002.sql").unlink()
-    assert str(apply(empty_dsn, read_project(tmp_path))) == "nothing to do"
-
-
 # SQL files
 
 

@@ -149,15 +149,15 @@ def test_status_shows_what_is_applied_and_that_nothing_is_pending(empty_dsn: str
     assert everything(empty_dsn) == before
 
 
-def test_status_shows_what_is_pending_drifted_and_gone(empty_dsn: str, tmp_path: Path) -> None:
+def test_status_shows_what_is_pending_drifted_unknown_and_gone(empty_dsn: str, tmp_path: Path) -> None:
     apply(empty_dsn, smallest_project(tmp_path, {"migrations/0002.sql": "", "sql/cdm/10.sql": "", "sql/a/1.sql": ""}))
     for gone in ("migrations/0002.sql", "sql/a/1.sql"):
         (tmp_path / gone).unlink()
     write_files(tmp_path, {"migrations/0001_cdm.sql": "", "migrations/0000.sql": "", "sql/cdm/10.sql": "select 2;"})
     result = run("status", "--project", str(tmp_path), dsn=empty_dsn)
     assert result.stdout.splitlines()[6:] == [
-        "not in this project: migrations/0002.sql, was applied and is left alone",
         "not in this project: sql/a/1.sql, was applied and is left alone",
+        "unknown: migrations/0002.sql, applied by clickmart 0.1.0 and not in this project",
         "drifted: migrations/0001_cdm.sql, changed since it was applied",
         "pending: migrations/0000.sql  new",
         "pending: sql/cdm/10.sql  changed",
