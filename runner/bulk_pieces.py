@@ -7,7 +7,6 @@ bytes again, and go the way that every load goes. Nothing here knows of Spark.
 from __future__ import annotations
 
 import io
-import tempfile
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -23,7 +22,7 @@ from .hadoop_files import uri_of
 from .loading import refused, unread
 from .paths import Format
 from .readers import Source
-from .streams import InputFile
+from .streams import InputFile, temporary_file
 from .warehouse import Connection
 
 BOM: Final = b"\xef\xbb\xbf"
@@ -96,7 +95,7 @@ def _write_piece(connection: Connection, file: BulkFile, start: int, texts: _Tex
     target = Target(f"events_{first_load}", f"rejects_{first_load}", "piece_start")
     problem = ""
     try:
-        with connection.transaction(), tempfile.SpooledTemporaryFile(_SPOOL_BYTES) as rejects:
+        with connection.transaction(), temporary_file(_SPOOL_BYTES) as rejects:
             writer = EventWriter(connection, file.load, str(start), rejects, target)
             source = _source(file, iter(texts))
             writer.write_rows(source)

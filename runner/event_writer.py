@@ -26,6 +26,7 @@ from .batches import JSON_ROWS, CopyFormat, json_rows
 from .columns import NAMES
 from .readers import Source
 from .records import Record, text_of
+from .streams import set_aside
 from .typed_values import Row, TypedColumns
 from .warehouse import Connection
 
@@ -153,7 +154,8 @@ class EventWriter:
 
     def write_rejects(self) -> None:
         """Copies the rejects that were put aside."""
-        self._rejects.seek(0)
+        with set_aside("the rejects"):
+            self._rejects.seek(0)
         columns = (self._target.source, "line_number", "reason", "raw", "batch_id")
         with self._connection.cursor().copy(_copy(self._target.rejects, columns, JSON_ROWS)) as copy:
             while block := self._rejects.read(_BLOCK_BYTES):
@@ -211,7 +213,8 @@ class EventWriter:
             self.first_reject = (line, reason)
         text = json_rows([[self._source, str(line), reason, raw]], self.batch_id)
         assert text is not None
-        self._rejects.write(text)
+        with set_aside("the rejects"):
+            self._rejects.write(text)
 
     def _ask(self, kind: str, texts: Sequence[str]) -> list[str | None]:
         """What the server has against texts as input of a type."""

@@ -10,7 +10,7 @@ import hashlib
 import io
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, BinaryIO, Final
 
 from .errors import LoadError
@@ -123,14 +123,38 @@ class LentFile(io.RawIOBase):
 @contextmanager
 def spool(blocks: Iterator[bytes]) -> Iterator[BinaryIO]:
     """A temporary file of that content, open at its start, for a format that is not read from front to back."""
-    with tempfile.TemporaryFile() as file:
+    with temporary_file() as file:
         for block in blocks:
-            try:
+            with set_aside("it"):
                 file.write(block)
-            except OSError as error:
-                raise LoadError(f"can't be copied into {tempfile.gettempdir()}: {error.strerror}") from error
-        file.seek(0)
+        with set_aside("it"):
+            file.seek(0)
         yield file
+
+
+@contextmanager
+def temporary_file(in_memory: int = 1) -> Iterator[Any]:
+    """A file that is gone at the end, and in memory alone up to so many bytes; to be written within `set_aside`."""
+    file = tempfile.SpooledTemporaryFile(in_memory)  # noqa: SIM115
+    try:
+        yield file
+    finally:
+        # What could not be written is not wanted any more.
+        with suppress(OSError):
+            file.close()
+
+
+@contextmanager
+def set_aside(what: str) -> Iterator[None]:
+    """Says of a temporary file that can't be written what was to be kept in it. Raises LoadError."""
+    try:
+        yield
+    except OSError as error:
+        # Where no folder will do, the error is about finding one.
+        where = f" in {tempfile.tempdir}" if tempfile.tempdir else ""
+        raise LoadError(
+            f"{what} can't be set aside{where}: {error.strerror}; make room there, or name another folder by TMPDIR"
+        ) from error
 
 
 def without_bom(blocks: Iterator[bytes]) -> Iterator[bytes]:

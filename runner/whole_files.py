@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
 from .errors import ProjectError
 
@@ -41,13 +42,38 @@ def write_whole(path: Path, content: bytes) -> None:
         path.write_bytes(content)
         return
     target = path.resolve()  # a link stays one
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        temporary.write_bytes(content)
-        if target.exists():
-            temporary.chmod(target.stat().st_mode & 0o777)
-        temporary.replace(target)
-    except BaseException:
-        with suppress(OSError):
-            temporary.unlink()
-        raise
+    temporary = target.with_name(f".{target.name}.new")
+    with _open_alone(temporary) as file:
+        try:
+            file.truncate(0)
+            file.write(content)
+            file.flush()
+            if target.exists():
+                temporary.chmod(target.stat().st_mode & 0o777)
+            temporary.replace(target)
+        except BaseException:
+            with suppress(OSError):
+                temporary.unlink()
+            raise
+
+
+def _open_alone(path: Path) -> IO[bytes]:
+    """The file to be written, locked against others who write it too: so it needs no name of its own, under which a
+    process that is killed would leave it behind."""
+    import fcntl
+
+    while True:
+        # A link that someone has put there would lead elsewhere.
+        file = open(path, "ab", opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW, 0o666))  # noqa: SIM115
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            status = path.stat()
+        except FileNotFoundError:
+            status = None
+        except BaseException:
+            file.close()
+            raise
+        # Else whoever had it before has put it in its place, or removed it.
+        if status and os.path.samestat(status, os.fstat(file.fileno())):
+            return file
+        file.close()

@@ -341,8 +341,10 @@ def test_a_disk_that_is_full_is_an_error_that_says_where(tmp_path, monkeypatch):
         def write(self, _):
             raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(streams.tempfile, "TemporaryFile", Full)
-    with pytest.raises(LoadError, match=r"a\.parquet\.gz: can't be copied into .*: No space left on device"):
+    monkeypatch.setattr(streams.tempfile, "SpooledTemporaryFile", lambda _: Full())
+    monkeypatch.setattr(streams.tempfile, "tempdir", "/full")
+    message = r"^.*a\.parquet\.gz: it can't be set aside in /full: No space left on device; make room there, or name "
+    with pytest.raises(LoadError, match=message):
         read_bytes(tmp_path, "a.parquet.gz", FORMS["a.parquet.gz"])
 
 
