@@ -289,11 +289,8 @@ def _report(planned: Plan) -> ApplyReport:
 @contextmanager
 def _locked(connection: Connection) -> Iterator[None]:
     ledger.lock(connection)
-    try:
-        yield
-    finally:
-        if not connection.broken and not connection.closed:
-            ledger.unlock(connection)
+    yield
+    ledger.unlock(connection)  # else the end of the session does: an interrupt may have come amid a statement
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from typing import IO, TYPE_CHECKING, Any, Final, Literal, Protocol, runtime_che
 import click
 
 from .errors import ClickmartError
-from .interrupts import interrupt_text, signals_as_interrupts
+from .interrupts import interrupt_text, raise_interrupt, signals_as_interrupts
 from .tables import Block, without_control
 from .version import __version__
 
@@ -82,7 +82,11 @@ class Command(click.Command):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            try:
+                return super().invoke(ctx)
+            except Exception as error:
+                raise_interrupt(error)
+                raise
         except ClickmartError as error:
             if os.environ.get("CLICKMART_DEBUG"):
                 raise

@@ -45,6 +45,15 @@ def standing(what: Callable[[], str]) -> Iterator[None]:
         raise
 
 
+def raise_interrupt(error: BaseException) -> None:
+    """Raises the interrupt in the wake of which an error came, as of a statement that it broke off, if there is one."""
+    behind: BaseException | None = error
+    while behind is not None:
+        if isinstance(behind, KeyboardInterrupt):
+            raise behind
+        behind = behind.__cause__ or behind.__context__
+
+
 def interrupt_text(interrupt: KeyboardInterrupt) -> str:
     """The message for a person."""
     how = f"ended by {interrupt}" if isinstance(interrupt, Terminated) else "interrupted"

@@ -17,7 +17,7 @@ import psycopg
 
 from .errors import LoadError, WarehouseError
 from .event_writer import EventWriter
-from .interrupts import standing
+from .interrupts import raise_interrupt, standing
 from .paths import STANDARD_INPUT
 from .progress import progress
 from .readers import Source
@@ -156,6 +156,7 @@ def _load_in_turn(conninfo: str, max_rejects: int | None, files: Iterable[str]) 
                     connection = connections.enter_context(Warehouse(conninfo).connect())
                 yield load_file(connection, file, max_rejects=max_rejects)
             except WarehouseError as error:
+                raise_interrupt(error)
                 yield FileReport(stored_text(file), "failed", problem=in_one_line(str(error)))
 
 
@@ -222,6 +223,7 @@ def unread(error: LoadError, file: str) -> str:
 
 def refused(error: psycopg.Error, connection: Connection) -> str:
     """Why the server refused a file, as a part of a line that names it. Raises WarehouseError if it is gone."""
+    raise_interrupt(error)
     if connection.closed or is_lost(error):
         raise lost(error) from error
     context = f" ({error.diag.context})" if error.diag.context else ""

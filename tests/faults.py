@@ -15,9 +15,10 @@ from typing import Any
 import clickmart
 import psutil
 import psycopg
+import pytest
 from clickmart.warehouse import Warehouse
-from conftest import Shop
-from oracle import marts
+from conftest import Shop, read_marts
+from oracle import Marts, marts
 from projects import query
 from strategies import Event
 
@@ -46,9 +47,9 @@ def start(*arguments: str, dsn: str | None = None, **options: Any) -> subprocess
     return subprocess.Popen([*COMMAND, *named, *arguments], env=environment, **(pipes | options))
 
 
-def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
-    """Exit code, stdout and stderr of a process that is about to end."""
-    output, error = process.communicate(timeout=60)
+def ended(process: subprocess.Popen[str], typed: str | None = None) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of a process that is about to end, or does so when it has read what is typed."""
+    output, error = process.communicate(typed, timeout=120)
     return process.returncode, output, error
 
 
@@ -114,6 +115,16 @@ def assert_goes_on(dsn: str, files: dict[str, list[Event]]) -> None:
     assert not report.failed, str(report)
     clickmart.apply(dsn=dsn)
     assert_right(dsn, [event for events in files.values() for event in events])
+
+
+def marts_of(dsn: str) -> Marts:
+    with Warehouse(dsn).connect() as connection:
+        return read_marts(connection)
+
+
+def rounds(request: pytest.FixtureRequest, few: int, many: int) -> range:
+    """The numbers of the rounds of a test that can go on for long, which it does with --thorough."""
+    return range(many if request.config.getoption("--thorough") else few)
 
 
 @contextmanager

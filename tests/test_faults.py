@@ -35,6 +35,7 @@ from faults import (
     left_behind,
     processes_in,
     processes_of_session,
+    rounds,
     sessions,
     start,
     takes,
@@ -47,10 +48,6 @@ from test_laws import read_state, reader_of, some_events, without_repeats, write
 UNDONE = "what was not finished is undone\n"
 #: What may be sent at any moment, the one that can't be handled most often.
 ANY_SIGNAL = [signal.SIGKILL, signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
-
-
-def rounds(request: pytest.FixtureRequest, few: int, many: int) -> range:
-    return range(many if request.config.getoption("--thorough") else few)
 
 
 # At any moment
