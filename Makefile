@@ -13,9 +13,9 @@ test: lint types
 	$(BIN)/python -m pytest -m 'not spark' --numprocesses logical --maxprocesses 4 --dist worksteal
 	$(BIN)/python -m pytest -m spark
 
-# The properties with thousands of examples each, which takes an hour.
+# The properties with thousands of examples each and the faults by the hundred, which takes two hours.
 thorough: setup
-	$(BIN)/python -m pytest tests/test_laws.py tests/test_spark_loader.py --thorough
+	$(BIN)/python -m pytest tests/test_laws.py tests/test_faults*.py tests/test_spark_loader.py --thorough
 
 # The figures of docs/performance.md, which take an hour or more at full size; less: make bench BENCH='--events 100000'
 bench: $(VENV)/installed-bench

@@ -154,7 +154,7 @@ def apply(
 
 
 def status(*, dsn: str | None = None, project: PathLike | None = None) -> StatusReport:
-    """What is applied, pending and drifted, and the last loads. Only reads."""
+    """What is applied, pending, drifted and unknown, and the last loads. Only reads."""
     from .state import read_status
 
     return read_status(find_warehouse(dsn), _project(project))

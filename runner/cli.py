@@ -143,7 +143,8 @@ def main(ctx: click.Context, dsn: str | None) -> None:
     PGDATABASE is set, else an embedded PostgreSQL in .clickmart/ of the current folder, started when needed.
 
     Exit codes: 0 done; 1 it failed, as one message on stderr says; 2 wrong usage; 3 something is pending (status
-    --exit-code). Results go to stdout, progress to stderr if that is a terminal. CLICKMART_DEBUG=1 shows the
+    --exit-code). Ctrl-C, SIGTERM and SIGHUP end a command with 1: what it had finished stands, the rest is undone.
+    Results go to stdout, progress to stderr if that is a terminal. CLICKMART_DEBUG=1 shows the
     traceback of an error; NO_COLOR=1 leaves colours out.
 
     \b
@@ -257,7 +258,8 @@ def apply(dsn: str | None, plan: bool, full: bool, jobs: int | None, project: st
     Pending are migrations that were not applied yet, and SQL files whose rendered text has changed. Each migration
     is a transaction; the SQL files and the refresh are one more, so that readers see all of it or nothing, and keep
     reading meanwhile. What a changed file or setting touches is built anew. Two applies at once: the second waits.
-    A migration that was changed after it was applied is refused by name.
+    A migration that was changed after it was applied is refused by name, and so is a warehouse with migrations that
+    the project lacks, as a newer clickmart or another project leaves one.
 
     Ends with 1 if anything fails: the marts are then as they were.
 
@@ -275,15 +277,16 @@ def apply(dsn: str | None, plan: bool, full: bool, jobs: int | None, project: st
 
 
 @main.command()
-@click.option("--exit-code", is_flag=True, help="End with 3 if anything is pending or has drifted.")
+@click.option("--exit-code", is_flag=True, help="End with 3 if anything is pending, drifted or unknown.")
 @project_option
 @json_option
 @click.pass_obj
 def status(dsn: str | None, exit_code: bool, project: str | None, as_json: bool) -> None:
-    """Show what is applied, pending and drifted, and the last loads.
+    """Show what is applied, pending, drifted and unknown, and the last loads.
 
     Pending: migrations and SQL files of the project that are not applied as they stand, loads that are not in the
-    marts yet. Drifted: a migration that was changed after it was applied. Only reads.
+    marts yet. Drifted: a migration that was changed after it was applied. Unknown: one that was applied and that the
+    project lacks. Only reads.
 
     \b
     Examples:

@@ -2,7 +2,7 @@
 
 ClickmartError
 ├── UsageError        the call itself is wrong (exit code 2)
-├── ProjectError      a project folder: settings, templates, migrations that drifted
+├── ProjectError      a project folder: settings, templates, migrations that drifted or that it lacks
 ├── SqlError          PostgreSQL refused a statement; knows file, line and column where they can be known
 ├── LoadError         a file that can't be read or loaded
 ├── WarehouseError    no connection, no server, not the server that is needed

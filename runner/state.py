@@ -1,4 +1,4 @@
-"""What is applied, pending and drifted, and the last loads."""
+"""What is applied, pending, drifted and unknown, and the last loads."""
 
 from __future__ import annotations
 

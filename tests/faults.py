@@ -19,7 +19,7 @@ import pytest
 from clickmart.warehouse import Warehouse
 from conftest import Shop, read_marts
 from oracle import Marts, marts
-from projects import query
+from projects import query, value
 from strategies import Event
 
 COMMAND = [sys.executable, "-m", "clickmart"]
@@ -28,10 +28,10 @@ LEFT = {
     "events without a load": "select from stage.events where batch_id not in (select id from stage.loads)",
     "rejects without a load": "select from stage.events_rejected where batch_id not in (select id from stage.loads)",
     "page views without a load": "select from stage.page_views where batch_id not in (select id from stage.loads)",
-    "partitions that nobody knows of": "select inhrelid::regclass from pg_inherits where inhparent = "
+    "partitions that nobody knows of": "select from pg_inherits where inhparent = "
     "'stage.events'::regclass and inhrelid not in (select ('stage.' || table_name)::regclass from stage.partitions)",
     "bulk loads": "select from stage.bulk_loads",
-    "temporary tables": "select oid::regclass from pg_class where relpersistence = 't'",
+    "temporary tables": "select from pg_class where relpersistence = 't'",
     "prepared transactions": "select from pg_prepared_xacts",
     "locks of applies": "select from pg_locks where locktype = 'advisory' and database = "
     "(select oid from pg_database where datname = current_database())",
@@ -43,8 +43,15 @@ def start(*arguments: str, dsn: str | None = None, **options: Any) -> subprocess
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "CLICKMART"))}
     environment = kept | options.pop("env", {})
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
+    pipes |= {"preexec_fn": take_all_signals}
     named = ["--dsn", dsn] if dsn else []
     return subprocess.Popen([*COMMAND, *named, *arguments], env=environment, **(pipes | options))
+
+
+def take_all_signals() -> None:
+    """Has no signal ignored, though whoever started the tests may, as a shell does for what runs in the background."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def ended(process: subprocess.Popen[str], typed: str | None = None) -> tuple[int, str, str]:
@@ -97,7 +104,7 @@ def processes_in(folder: Path) -> list[int]:
 
 def left_behind(dsn: str) -> list[str]:
     """What stands in the database and should not, when nothing runs."""
-    return [name for name, found in LEFT.items() if query(dsn, found)]
+    return [name for name, found in LEFT.items() if value(dsn, f"select exists ({found})")]
 
 
 def assert_right(dsn: str, events: list[Event]) -> None:

@@ -22,7 +22,10 @@ from pathlib import Path
 
 import clickmart
 import pytest
+from clickmart import loading, state
 from clickmart.embedded import EmbeddedServer
+from clickmart.errors import WarehouseError
+from clickmart.interrupts import Terminated
 from clickmart.warehouse import Warehouse
 from conftest import Server, Shop, open_shop, read_marts
 from faults import (
@@ -41,7 +44,7 @@ from faults import (
     takes,
 )
 from oracle import Marts, marts
-from projects import query, smallest_project, value
+from projects import outcome, query, run, smallest_project, value
 from strategies import Event
 from test_laws import read_state, reader_of, some_events, without_repeats, write
 
@@ -274,6 +277,27 @@ def test_a_signal_that_asks_to_end_ends_a_command_without_a_trace(
         assert_goes_on(dsn, files)
 
 
+def test_an_error_in_the_wake_of_an_interrupt_is_the_interrupt(
+    dsn: str, files: dict[str, list[Event]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of a statement that was broken off, of which psycopg says that it is in progress; no further file is begun."""
+    begun = []
+
+    def broken_off(*_: object, **__: object) -> None:
+        begun.append(1)
+        try:
+            raise Terminated("SIGTERM")
+        finally:
+            raise WarehouseError("another command is already in progress")
+
+    monkeypatch.setattr(state, "plan_and_ledger", broken_off)
+    monkeypatch.setattr(loading, "load_file", broken_off)
+    for arguments in (["status"], ["load", *files]):
+        begun.clear()
+        assert outcome(run(*arguments, dsn=dsn)) == (1, "", f"clickmart: ended by SIGTERM; {UNDONE}")
+        assert begun == [1]
+
+
 def test_a_load_that_is_ended_says_how_many_files_it_had_done_and_these_stand(
     dsn: str, tmp_path: Path, files: dict[str, list[Event]]
 ) -> None:
@@ -323,7 +347,7 @@ def test_what_a_client_that_is_killed_has_begun_ends_too(empty_dsn: str, tmp_pat
     """However long the server would be at it: else the next apply would wait for it."""
     smallest_project(tmp_path, {"sql/cdm/10.sql": "select count(*) from generate_series(1, 1e11);"})
     process = start("apply", "--project", str(tmp_path), dsn=empty_dsn)
-    counting = "select from pg_stat_activity where query ~ '^select count' and datname = current_database()"
+    counting = "select pid from pg_stat_activity where query ~ '^select count' and datname = current_database()"
     eventually(lambda: query(empty_dsn, counting))
     process.kill()
     ended(process)
