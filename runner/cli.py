@@ -359,8 +359,7 @@ def check(
         with progress():
             proof = api.prove(dsn=dsn, project=project, sample=sample, seed=seed)
         _print(proof, as_json)
-        failure = "what stands is not what a full build makes; `clickmart apply --full` would make it so"
-        failed = proof.failed
+        failure, failed = "what stands is not what a full build makes", proof.failed
     else:
         report = api.check(dsn=dsn, project=project)
         _print(report, as_json)

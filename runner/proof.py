@@ -14,7 +14,7 @@ from psycopg import sql
 
 from . import ledger
 from .checks import SHOWN_ROWS, failing_rows, named_values
-from .errors import ProjectError, WarehouseError
+from .errors import ProjectError, SqlError
 from .project import Project
 from .sql_errors import sql_error
 from .tables import Block, Cell, Columns, counted, line, plain
@@ -144,7 +144,7 @@ def prove_marts(
                 for mart, compared, _, _, differing in rows
             )
     except psycopg.errors.DeadlockDetected as error:
-        raise WarehouseError("an apply changes just now what is to be proven; prove again when it has ended") from error
+        raise SqlError("an apply changes just now what is to be proven; prove again when it has ended") from error
     except psycopg.Error as error:
         raise sql_error(error, project, _PROVE) from error
     return ProofReport(
