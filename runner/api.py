@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from .metabase.exporting import MetabaseExport
     from .metabase.pulling import MetabasePull
     from .metabase.pushing import MetabaseOptions, MetabasePlan
+    from .proof import ProofReport
     from .reporting.files import ReportFile
     from .state import StatusReport
 
@@ -195,6 +196,33 @@ def check(*, dsn: str | None = None, project: PathLike | None = None) -> CheckRe
 
     with warehouse.connect() as connection:
         return run_checks(connection, _project(project))
+
+
+def prove(
+    *,
+    dsn: str | None = None,
+    project: PathLike | None = None,
+    sample: int | None = None,
+    seed: int | None = None,
+) -> ProofReport:
+    """Compares the marts with what a full build from the raw events makes. Changes nothing.
+
+    `sample` is how many users to compare, at random; None is all, and all marts. `seed` chooses the users: the same
+    number, the same users; None draws one. Raises ProjectError where nothing was applied yet.
+    """
+    if sample is not None and not 1 <= sample < 2**63:
+        raise UsageError(f"sample must be a number of users, 1 or more, found {sample}")
+    if seed is not None and sample is None:
+        raise UsageError("seed chooses the users of a sample; say how many by sample")
+    if seed is not None and not -(2**63) <= seed < 2**63:
+        raise UsageError(f"seed must be a number of 64 bits, found {seed}")
+    warehouse = find_warehouse(dsn)
+    if warehouse.embedded and not warehouse.exists:
+        raise ProjectError(f"nothing to prove: no warehouse in {warehouse.embedded.home}; run `clickmart apply`")
+    from .proof import prove_marts
+
+    with warehouse.connect() as connection:
+        return prove_marts(connection, _project(project), sample=sample, seed=seed)
 
 
 def report(

@@ -35,10 +35,7 @@ class CheckResult:
     def blocks(self) -> Iterator[Block]:
         state = Cell("FAILED", "bad") if self.count_failures else Cell("ok    ", "good")
         yield Columns(((state, line(Cell(self.name, "title"), f": {self.claim}" if self.claim else "")),))
-        if self.count_failures:
-            yield Table(self.columns, self.failures)
-        if more := self.count_failures - len(self.failures):
-            yield line(Cell(f"... and {more:,} more rows", "quiet"))
+        yield from failing_rows(self.columns, self.failures, self.count_failures)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +56,7 @@ class CheckReport:
                     "name": result.name,
                     "claim": result.claim,
                     "count_failures": result.count_failures,
-                    "failures": [
-                        {name: _plain(value) for name, value in zip(result.columns, row, strict=True)}
-                        for row in result.failures
-                    ],
+                    "failures": named_values(result.columns, result.failures),
                 }
                 for result in self.results
             ],
@@ -74,6 +68,19 @@ class CheckReport:
     def blocks(self) -> Iterator[Block]:
         for result in self.results:
             yield from result.blocks()
+
+
+def failing_rows(columns: tuple[str, ...], rows: tuple[tuple[object, ...], ...], count: int) -> Iterator[Block]:
+    """The first of so many rows that should not be, as a table; nothing where there are none."""
+    if rows:
+        yield Table(columns, rows)
+    if more := count - len(rows):
+        yield line(Cell(f"... and {more:,} more rows", "quiet"))
+
+
+def named_values(columns: tuple[str, ...], rows: tuple[tuple[object, ...], ...]) -> list[dict[str, object]]:
+    """The rows for JSON: values by the names of their columns, those that JSON lacks as text."""
+    return [{name: _plain(value) for name, value in zip(columns, row, strict=True)} for row in rows]
 
 
 def run_checks(connection: Connection, project: Project) -> CheckReport:

@@ -4,34 +4,120 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from clickmart.project import init_project
+from clickmart.checks import run_checks
+from clickmart.project import init_project, read_project
 from conftest import Server, Shop, open_shop
 from projects import apply, outcome, query, run, smallest_project, write_files
 
 SOURCES = "select id, referer_url, utm_campaign, count_users, count_purchases"
-#: check -> statements, each of which must make it fail
-TAMPERING = {
-    "deliveries": ["insert into stage.page_views select * from stage.page_views where event_id = 'e1'"],
+PAGES = "select id, page_url, count_purchases from cdm.page_totals"
+VIEWS = "select batch_id, row_id + 1000, user_hash, user_id, viewed_at, step, page_type"
+VALUES = "event_id, page_url, referer_url, utm_campaign from stage.page_views where event_id = 'e1'"
+#: check -> statements, each of which must make it fail, with the other checks that then fail too
+TAMPERING: dict[str, list[str | tuple[str, set[str]]]] = {
+    "deliveries": [
+        (
+            "insert into stage.page_views select * from stage.page_views where event_id = 'e1'",
+            {"duplicates", "events_hours", "user_days"},
+        ),
+        (f"insert into stage.page_views {VIEWS}, {VALUES}", {"events_hours", "page_views", "user_days"}),
+    ],
+    "duplicates": [
+        "insert into cdm.events_hours (hour_timestamp, count_events, event_type) "
+        "select hour_timestamp, count_events, event_type from cdm.events_hours where event_type = 'cart'",
+        "alter table cdm.products_hours drop constraint products_hours_hour_timestamp_key; "
+        "insert into cdm.products_hours (hour_timestamp, count_products) "
+        "select hour_timestamp, count_products from cdm.products_hours",
+        (
+            "insert into cdm.purchases overriding user value select * from cdm.purchases",
+            {"page_totals", "products_hours", "sources", "top_pages"},
+        ),
+        ("insert into cdm.user_days select * from cdm.user_days limit 1", {"user_days"}),
+        (
+            "insert into cdm.page_totals (page_url, count_purchases) "
+            "select page_url, count_purchases from cdm.page_totals",
+            {"top_pages"},
+        ),
+        (
+            "insert into cdm.source_totals (referer_url, utm_campaign, count_users, count_purchases) "
+            "select referer_url, utm_campaign, count_users, count_purchases from cdm.source_totals",
+            set(),
+        ),
+        (
+            "insert into stage.page_views select * from stage.page_views where event_id = 'e3'",
+            {"deliveries", "events_hours", "user_days"},
+        ),
+    ],
     "events_hours": [
         "update cdm.events_hours set count_events = count_events + 1 where event_type = 'cart'",
         "delete from cdm.events_hours where event_type = 'cart'",
         "insert into cdm.events_hours (hour_timestamp, count_events, event_type) values ('2026-03-02', 1, 'cart')",
     ],
+    "impossible_values": [
+        (
+            "update cdm.purchases set count_products = 0, page_urls = '{}'",
+            {"page_totals", "products_hours", "purchases", "top_pages"},
+        ),
+        ("update cdm.purchases set count_products = 2", {"products_hours", "purchases"}),
+        ("update cdm.purchases set first_product_at = first_cart_at + interval '1 s'", {"purchases"}),
+        ("update cdm.purchases set first_cart_at = paid_at + interval '1 s'", {"purchases"}),
+        ("update cdm.purchases set paid_at = confirmed_at + interval '1 s'", {"purchases"}),
+        ("update cdm.purchases set first_product_at = first_product_at - interval '1 day'", {"purchases"}),
+        ("update cdm.purchases set utm_campaign = ''", {"purchases", "sources"}),
+        (
+            "insert into cdm.events_hours (hour_timestamp, count_events, event_type) values ('2026-03-02', 0, 'x')",
+            {"events_hours"},
+        ),
+        ("update cdm.events_hours set hour_timestamp = hour_timestamp + interval '1 s'", {"events_hours"}),
+        ("update cdm.events_hours set event_type = '' where event_type = 'cart'", {"events_hours"}),
+        (
+            "insert into cdm.products_hours (hour_timestamp, count_products) values ('2026-03-02', 0)",
+            {"products_hours"},
+        ),
+        ("update cdm.products_hours set hour_timestamp = hour_timestamp + interval '1 s'", {"products_hours"}),
+        ("insert into cdm.page_totals (page_url, count_purchases) values ('x', 0)", {"page_totals", "top_pages"}),
+        ("update cdm.page_totals set page_url = ''", {"page_totals", "top_pages"}),
+        ("update cdm.source_totals set count_purchases = -1 where utm_campaign = '(none)'", {"sources"}),
+        ("update cdm.source_totals set count_users = 0 where utm_campaign = 'spring'", {"sources"}),
+        (
+            f"create or replace view cdm.sources as {SOURCES}, 1.5::float8 as share_users from cdm.source_totals",
+            {"shares"},
+        ),
+        ("update cdm.source_totals set utm_campaign = '' where utm_campaign = 'spring'", {"sources"}),
+        ("update cdm.user_days set count_views = 0", {"user_days"}),
+        ("update cdm.user_days set count_cart_views = -1", {"user_days"}),
+        ("update cdm.user_days set count_cart_views = 9", {"user_days"}),
+        ("update cdm.user_days set user_id = ''", {"user_days"}),
+        ("update stage.loads set rows_loaded = -1", {"loads"}),
+        ("update stage.loads set rows_rejected = -1", {"loads"}),
+        ("update stage.loads set status = 'failed'", set()),
+    ],
     "loads": [
         "update stage.loads set rows_loaded = rows_loaded + 1",
         "update stage.loads set rows_rejected = rows_rejected + 1",
-        "delete from stage.events where event_id = 'e1'",
+        ("delete from stage.events where event_id = 'e1'", {"page_views"}),
         "insert into stage.events (batch_id, event_id) values (9, 'x')",
         "insert into stage.events_rejected (batch_id, source_file, line_number, reason, raw) "
         "values (99, '', 1, '', '')",
     ],
     "page_totals": [
-        "update cdm.page_totals set count_purchases = count_purchases + 1",
-        "delete from cdm.page_totals",
-        "insert into cdm.page_totals (page_url, count_purchases) values ('http://x', 1)",
+        ("update cdm.page_totals set count_purchases = count_purchases + 1", {"top_pages"}),
+        ("delete from cdm.page_totals", {"top_pages"}),
+        ("insert into cdm.page_totals (page_url, count_purchases) values ('http://x', 1)", {"top_pages"}),
+    ],
+    "page_views": [
+        ("delete from stage.page_views where event_id = 'e1'", {"events_hours", "purchases", "user_days"}),
+        "update stage.page_views set row_id = row_id + 1000 where event_id = 'e1'",
+        "update stage.loads set refreshed_at = null",
+        (
+            "update stage.events set event_id = 'e1', event_timestamp = '2026-03-02 10:01:00' where event_id = 'e3'; "
+            "delete from stage.page_views where event_id = 'e1'",
+            {"events_hours", "purchases", "user_days"},
+        ),
     ],
     "products_hours": [
         "update cdm.products_hours set count_products = count_products + 1",
@@ -40,7 +126,7 @@ TAMPERING = {
     ],
     "purchases": [
         "update cdm.purchases set first_cart_at = first_cart_at - interval '1 second'",
-        "delete from cdm.purchases",
+        ("delete from cdm.purchases", {"page_totals", "products_hours", "sources", "top_pages"}),
         "update cdm.purchases set user_id = 'another'",
     ],
     "shares": [f"create or replace view cdm.sources as {SOURCES}, 0.4::float8 as share_users from cdm.source_totals"],
@@ -51,18 +137,40 @@ TAMPERING = {
         "insert into cdm.source_totals (referer_url, utm_campaign, count_users, count_purchases) "
         "values ('x', 'y', 1, 0)",
     ],
-    "user_days": [
-        "update cdm.user_days set count_cart_views = count_cart_views + 1",
-        "delete from cdm.user_days where utm_campaign = 'spring'",
-        "insert into cdm.user_days select * from cdm.user_days limit 1",
+    "top_pages": [
+        f"create or replace view cdm.top_pages as {PAGES} where false",
+        "create or replace view cdm.top_pages as "
+        "select id + 1 as id, page_url, count_purchases from cdm.page_totals",
+        "create or replace view cdm.top_pages as "
+        "select id, page_url, count_purchases + 1 as count_purchases from cdm.page_totals",
+        "update cdm.settings set top_pages = 0; "
+        f"create or replace view cdm.top_pages as {PAGES}",
     ],
-}
+    "user_days": [
+        "update cdm.user_days set count_product_views = 0",
+        "delete from cdm.user_days where utm_campaign = 'spring'",
+        ("insert into cdm.user_days select * from cdm.user_days limit 1", {"duplicates"}),
+    ],
+}  # fmt: skip
 
 
 @pytest.fixture
 def shop(embedded_server: Server, tmp_path: Path) -> Iterator[Shop]:
     """A warehouse with one purchase, in which every check holds."""
-    with open_shop(embedded_server, tmp_path) as opened:
+    with shop_of_one_purchase(embedded_server, tmp_path) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def one_shop(embedded_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    """The same, for tests that undo what they do."""
+    with shop_of_one_purchase(embedded_server, tmp_path_factory.mktemp("shop")) as opened:
+        yield opened
+
+
+@contextmanager
+def shop_of_one_purchase(server: Server, folder: Path) -> Iterator[Shop]:
+    with open_shop(server, folder) as opened:
         pages = ["product_a", "cart", "payment", "confirmation"]
         at = "2026-03-02 10:0{}:00".format
         opened.load(
@@ -102,15 +210,34 @@ def test_there_is_a_tampering_for_each_built_in_check(shop: Shop) -> None:
     assert sorted(TAMPERING) == names(shop)
 
 
-@pytest.mark.parametrize(("check", "statement"), [(name, text) for name, texts in TAMPERING.items() for text in texts])
-def test_a_check_fails_when_what_it_claims_is_not_so(shop: Shop, check: str, statement: str) -> None:
-    assert shop.connection.execute(statement.encode()).rowcount
+def tampering() -> Iterator[tuple[str, str, set[str]]]:
+    for check, statements in TAMPERING.items():
+        for statement in statements:
+            text, others = (statement, set()) if isinstance(statement, str) else statement
+            yield check, text, others
+
+
+@pytest.mark.parametrize(("check", "statement", "others"), list(tampering()))
+def test_a_check_fails_when_what_it_claims_is_not_so_and_no_other_does(
+    one_shop: Shop, check: str, statement: str, others: set[str]
+) -> None:
+    connection = one_shop.connection
+    with connection.transaction(force_rollback=True):
+        connection.execute(statement.encode())
+        results = {result.name: result for result in run_checks(connection, read_project()).results}
+    assert {name for name, result in results.items() if result.count_failures} == {check, *others}
+    assert results[check].count_failures == len(results[check].failures)
+
+
+def test_a_check_that_fails_fails_the_command(shop: Shop) -> None:
+    shop.connection.execute("delete from cdm.events_hours where event_type = 'cart'")
     result = run("check", "--json", dsn=shop.dsn)
     assert (result.exit_code, result.stderr) == (1, "clickmart: a check failed\n")
     report = json.loads(result.stdout)
-    found = {each["name"]: each for each in report["checks"]}
     assert report["failed"]
-    assert found[check]["count_failures"] == len(found[check]["failures"]) > 0
+    failed = [(check["name"], check["failures"]) for check in report["checks"] if check["count_failures"]]
+    row = {"hour_timestamp": "2026-03-02 10:00:00", "event_type": "cart", "count_events": None, "expected_events": 1}
+    assert failed == [("events_hours", [row])]
 
 
 def test_the_rows_that_fail_are_shown(shop: Shop) -> None:

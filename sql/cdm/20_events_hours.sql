@@ -1,17 +1,18 @@
 -- cdm.events_hours: one row per hour and page type that has page views.
 -- Reads pg_temp.changed_views, or stage.page_views for a rebuild. Writes cdm.events_hours.
 
+{% macro hours_of_views(views, count) -%}select date_trunc('hour', viewed_at) as hour_timestamp, page_type as event_type, {{ count }} as count_events
+from {{ views }}
+{%- endmacro -%}
 create or replace function cdm.refresh_events_hours(rebuild boolean) returns void
 language plpgsql as $$
 begin
     with counts as (
-        select date_trunc('hour', viewed_at) as hour_timestamp, page_type as event_type, sum(sign) as count_events
-        from pg_temp.changed_views
+        {{ hours_of_views("pg_temp.changed_views", "sum(sign)") | indent(8) }}
         where not rebuild
         group by 1, 2
         union all
-        select date_trunc('hour', viewed_at) as hour_timestamp, page_type as event_type, count(*) as count_events
-        from stage.page_views
+        {{ hours_of_views("stage.page_views", "count(*)") | indent(8) }}
         where rebuild
         group by 1, 2
         union all

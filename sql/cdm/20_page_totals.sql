@@ -1,6 +1,10 @@
 -- cdm.page_totals: one row per page from which users went into a purchase.
 -- Reads pg_temp.changed_purchases, or cdm.purchases for a rebuild. Writes cdm.page_totals.
 
+{% macro pages_of(purchases, count) -%}select pages.page_url, {{ count }} as count_purchases
+from {{ purchases }}
+cross join lateral (select distinct unnest(purchases.page_urls) as page_url) as pages
+{%- endmacro -%}
 create or replace function cdm.refresh_page_totals(rebuild boolean) returns void
 language plpgsql as $$
 begin
@@ -11,9 +15,7 @@ begin
     ),
     -- A purchase counts once for a page, however many of its products were added from there.
     counts as (
-        select pages.page_url, purchases.sign as count_purchases
-        from purchases
-        cross join lateral (select distinct unnest(purchases.page_urls) as page_url) as pages
+        {{ pages_of("purchases", "purchases.sign") | indent(8) }}
         union all
         select page_url, -count_purchases
         from cdm.page_totals

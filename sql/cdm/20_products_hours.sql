@@ -1,17 +1,18 @@
 -- cdm.products_hours: one row per hour in which a product was bought.
 -- Reads pg_temp.changed_purchases, or cdm.purchases for a rebuild. Writes cdm.products_hours.
 
+{% macro hours_of_purchases(purchases, count) -%}select date_trunc('hour', confirmed_at) as hour_timestamp, {{ count }} as count_products
+from {{ purchases }}
+{%- endmacro -%}
 create or replace function cdm.refresh_products_hours(rebuild boolean) returns void
 language plpgsql as $$
 begin
     with counts as (
-        select date_trunc('hour', confirmed_at) as hour_timestamp, sum(sign * count_products) as count_products
-        from pg_temp.changed_purchases
+        {{ hours_of_purchases("pg_temp.changed_purchases", "sum(sign * count_products)") | indent(8) }}
         where not rebuild
         group by 1
         union all
-        select date_trunc('hour', confirmed_at) as hour_timestamp, sum(count_products) as count_products
-        from cdm.purchases
+        {{ hours_of_purchases("cdm.purchases", "sum(count_products)") | indent(8) }}
         where rebuild
         group by 1
         union all

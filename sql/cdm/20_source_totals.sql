@@ -3,6 +3,13 @@
 -- Reads pg_temp.changed_user_days and pg_temp.changed_purchases with cdm.user_days as it now stands, or cdm.user_days
 -- and cdm.purchases for a rebuild. Writes cdm.source_totals.
 
+{% macro users_of_sources(user_days) -%}
+select referer_url, utm_campaign, 1 as count_users, 0 as count_purchases
+from (select distinct user_id, referer_url, utm_campaign from {{ user_days }}) as users
+{%- endmacro -%}
+{% macro purchases_of_sources(purchases, count) -%}select referer_url, utm_campaign, 0 as count_users, {{ count }} as count_purchases
+from {{ purchases }}
+{%- endmacro -%}
 create or replace function cdm.refresh_source_totals(rebuild boolean) returns void
 language plpgsql as $$
 begin
@@ -31,15 +38,12 @@ begin
         from changed_users
         where is_source != is_known_source
         union all
-        select referer_url, utm_campaign, 1 as count_users, 0 as count_purchases
-        from (select distinct user_id, referer_url, utm_campaign from cdm.user_days where rebuild) as users
+        {{ users_of_sources("cdm.user_days where rebuild") | indent(8) }}
         union all
-        select referer_url, utm_campaign, 0 as count_users, sign as count_purchases
-        from pg_temp.changed_purchases
+        {{ purchases_of_sources("pg_temp.changed_purchases", "sign") | indent(8) }}
         where not rebuild
         union all
-        select referer_url, utm_campaign, 0 as count_users, 1 as count_purchases
-        from cdm.purchases
+        {{ purchases_of_sources("cdm.purchases", 1) | indent(8) }}
         where rebuild
         union all
         select referer_url, utm_campaign, -count_users, -count_purchases

@@ -2,6 +2,7 @@
 -- Reads cdm.source_totals. A view, since one new user changes the shares of all.
 -- No setting stands in this file, since to replace a view keeps its readers waiting until the apply ends.
 
+{% set share_users %}count_users / (sum(count_users) over ())::float8{% endset -%}
 create or replace view cdm.sources as
 select
     id,
@@ -9,7 +10,7 @@ select
     utm_campaign,
     count_users,
     count_purchases,
-    count_users / (sum(count_users) over ())::float8 as share_users
+    {{ share_users }} as share_users
 from cdm.source_totals;
 
 comment on view cdm.sources is 'One row per source: a pair of referer and campaign that a user''s page view carries.';

@@ -17,7 +17,11 @@ select
 from {{ views }}
 where user_id is not null
 {%- endmacro -%}
-{% set sums -%}
+{% set user_day_columns -%}
+day, user_id, referer_url, utm_campaign,
+count_views, count_product_views, count_cart_views, count_payment_views, count_confirmation_views
+{%- endset -%}
+{% set sums_of_days -%}
 day,
 user_id,
 referer_url,
@@ -37,7 +41,7 @@ begin
     if rebuild then
         create temporary table changed_user_days on commit drop as
         select
-            {{ sums | indent(12) }},
+            {{ sums_of_days | indent(12) }},
             null::boolean as is_known_source
         from (
             {{ views_by_day("stage.page_views", 1) | indent(12) }}
@@ -79,7 +83,7 @@ begin
             ) as is_known_source
         from (
             select
-                {{ sums | indent(16) }}
+                {{ sums_of_days | indent(16) }}
             from (
                 {{ views_by_day("pg_temp.changed_views", "sign") | indent(16) }}
             ) as signed_views

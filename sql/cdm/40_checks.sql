@@ -1,14 +1,15 @@
-{% from "macros.jinja" import comments_on_purchases, comments_on_user_days, purchase_columns -%}
 -- One view a check: its rows are the failures. `clickmart check` runs every view of the schema checks.
 -- They compute anew what the refreshes have kept up to date, each mart from the table below it.
 
+{% from "macros.jinja" import comments_on_purchases, comments_on_user_days, purchase_columns -%}
+{% from "cdm/20_events_hours.sql" import hours_of_views -%}
+{% from "cdm/20_page_totals.sql" import pages_of -%}
+{% from "cdm/20_products_hours.sql" import hours_of_purchases -%}
+{% from "cdm/20_top_pages.sql" import top_pages_of -%}
+{% from "cdm/20_user_days.sql" import sums_of_days, user_day_columns, views_by_day -%}
 create or replace view checks.events_hours as
 with expected as (
-    select
-        date_trunc('hour', viewed_at) as hour_timestamp,
-        page_type as event_type,
-        count(*) as count_events
-    from stage.page_views
+    {{ hours_of_views("stage.page_views", "count(*)") | indent(4) }}
     group by 1, 2
 )
 select
@@ -55,10 +56,7 @@ comment on column checks.purchases.problem is 'missing from cdm.purchases, or no
 
 create or replace view checks.products_hours as
 with expected as (
-    select
-        date_trunc('hour', confirmed_at) as hour_timestamp,
-        sum(count_products) as count_products
-    from cdm.purchases
+    {{ hours_of_purchases("cdm.purchases", "sum(count_products)") | indent(4) }}
     group by 1
 )
 select
@@ -78,11 +76,7 @@ comment on column checks.products_hours.expected_products is
 
 create or replace view checks.page_totals as
 with expected as (
-    select
-        pages.page_url,
-        count(*) as count_purchases
-    from cdm.purchases
-    cross join lateral (select distinct unnest(purchases.page_urls) as page_url) as pages
+    {{ pages_of("cdm.purchases", "count(*)") | indent(4) }}
     group by pages.page_url
 )
 select
@@ -98,21 +92,40 @@ comment on column checks.page_totals.page_url is 'page_url of the product''s pag
 comment on column checks.page_totals.count_purchases is 'Number in cdm.page_totals; null where the row is missing.';
 comment on column checks.page_totals.expected_purchases is 'Number of purchases; null where there are none.';
 
+create or replace view checks.top_pages as
+with page_totals as (
+    {{ pages_of("cdm.purchases", "count(*)") | indent(4) }}
+    group by pages.page_url
+),
+expected as (
+    {{ top_pages_of("page_totals") | indent(4) }}
+)
+select
+    id,
+    marts.page_url,
+    expected.page_url as expected_page_url,
+    marts.count_purchases,
+    expected.count_purchases as expected_purchases
+from expected
+full join cdm.top_pages as marts using (id)
+where (marts.page_url, marts.count_purchases) is distinct from (expected.page_url, expected.count_purchases);
+
+comment on view checks.top_pages is
+'cdm.top_pages ranks the pages of the purchases, ties byte by byte, without a gap and as many as the setting says.';
+comment on column checks.top_pages.id is 'The rank, from 1.';
+comment on column checks.top_pages.page_url is 'Page that cdm.top_pages has there; null where the row is missing.';
+comment on column checks.top_pages.expected_page_url is 'Page that the purchases put there; null where there is none.';
+comment on column checks.top_pages.count_purchases is 'Number in cdm.top_pages.';
+comment on column checks.top_pages.expected_purchases is 'Number of purchases.';
+
 create or replace view checks.user_days as
 with expected as (
     select
-        viewed_at::date as day,
-        user_id,
-        coalesce(referer_url, '(direct)') as referer_url,
-        coalesce(utm_campaign, '(none)') as utm_campaign,
-        count(*) as count_views,
-        count(*) filter (where step = 'product') as count_product_views,
-        count(*) filter (where step = 'cart') as count_cart_views,
-        count(*) filter (where step = 'payment') as count_payment_views,
-        count(*) filter (where step = 'confirmation') as count_confirmation_views
-    from stage.page_views
-    where user_id is not null
-    group by 1, 2, 3, 4
+        {{ sums_of_days | indent(8) }}
+    from (
+        {{ views_by_day("stage.page_views", 1) | indent(8) }}
+    ) as views
+    group by day, user_id, referer_url, utm_campaign
 )
 (
     select

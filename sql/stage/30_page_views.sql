@@ -23,7 +23,7 @@ comment on type stage.step is 'A step of the purchase funnel, in the order in wh
 -- One row per page view among those loads, deliveries of one view compared: one sort. Views without an event_id are
 -- each their own, hence the row's number in their key. Rows without an instant are still there: whoever reads it leaves
 -- them out behind a fence, else each timestamp is parsed once for the filter and once for the row.
-{% macro delivered_once(in_loads) -%}
+{% macro delivered_once(where) -%}
 select distinct on (user_hash, user_id, viewed_at, event_id, own_row)
     batch_id,
     row_id,
@@ -42,16 +42,22 @@ from (
         hashtextextended(parsed_events.user_id, 0) as user_hash,
         case when parsed_events.event_id is null then parsed_events.row_id end as own_row
     from stage.parsed_events
-    where parsed_events.batch_id {{ in_loads }}
+    where {{ where }}
 ) as deliveries
 order by user_hash, user_id, viewed_at, event_id, own_row, batch_id, row_id
+{%- endmacro -%}
+{#- Whether two rows are deliveries of one page view. -#}
+{% macro same_view(a, b) -%}{{ a }}.viewed_at = {{ b }}.viewed_at
+and hashtextextended({{ a }}.event_id, 0) = hashtextextended({{ b }}.event_id, 0)
+and {{ a }}.event_id = {{ b }}.event_id
+and {{ a }}.user_id is not distinct from {{ b }}.user_id
 {%- endmacro -%}
 create or replace function stage.delivered_views(new_loads bigint[]) returns setof stage.page_views
 language plpgsql stable as $$
 begin
     -- Parallel workers may compute what a function returns, but not what an insert selects.
     return query
-    {{ delivered_once("in (select id from stage.loads where refreshed_at is not null or id = any (new_loads))") | indent(4) }};
+    {{ delivered_once("parsed_events.batch_id in (select id from stage.loads where refreshed_at is not null or id = any (new_loads))") | indent(4) }};
 end
 $$;
 
@@ -118,10 +124,7 @@ begin
             delete from stage.page_views
             using pg_temp.kept_views as kept
             where
-                page_views.viewed_at = kept.viewed_at
-                and hashtextextended(page_views.event_id, 0) = hashtextextended(kept.event_id, 0)
-                and page_views.event_id = kept.event_id
-                and page_views.user_id is not distinct from kept.user_id;
+                {{ same_view("page_views", "kept") | indent(16) }};
 
             insert into stage.page_views
             select {{ page_view_columns }}
@@ -137,7 +140,7 @@ begin
             fresh.*,
             known.known_ctid
         from (
-            {{ delivered_once("= any (new_loads)") | indent(12) }}
+            {{ delivered_once("parsed_events.batch_id = any (new_loads)") | indent(12) }}
             offset 0
         ) as fresh
         left join lateral (
@@ -147,10 +150,7 @@ begin
                 page_views.row_id
             from stage.page_views
             where
-                page_views.viewed_at = fresh.viewed_at
-                and hashtextextended(page_views.event_id, 0) = hashtextextended(fresh.event_id, 0)
-                and page_views.event_id = fresh.event_id
-                and page_views.user_id is not distinct from fresh.user_id
+                {{ same_view("page_views", "fresh") | indent(16) }}
             offset 0
         ) as known on true
         where
