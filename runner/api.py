@@ -29,7 +29,7 @@ from .warehouse import EMBEDDED_FOLDER, find_warehouse, libpq_environment
 if TYPE_CHECKING:
     from .applying import ApplyReport
     from .checks import CheckReport
-    from .loading import LoadReport
+    from .load_report import LoadReport
     from .marts import Mart
     from .metabase.exporting import MetabaseExport
     from .metabase.pulling import MetabasePull

@@ -144,6 +144,7 @@ def apply_migrations(warehouse: Warehouse, project: Project) -> None:
     """Makes the tables of a warehouse that has none yet, so that files can be loaded before the first apply."""
     with warehouse.connect() as connection:
         if read_ledger(connection).migrations:
+            ledger.refuse_older(connection)
             return
         with _locked(connection):
             ledger.make_ledger(connection)

@@ -24,7 +24,7 @@ from .version import __version__
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
-    from .loading import LoadReport
+    from .load_report import LoadReport
 
 PENDING: Final = 3
 
