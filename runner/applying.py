@@ -143,16 +143,15 @@ def apply(warehouse: Warehouse, project: Project, *, full: bool = False, jobs: i
 def apply_migrations(warehouse: Warehouse, project: Project) -> None:
     """Makes the tables of a warehouse that has none yet, so that files can be loaded before the first apply."""
     with warehouse.connect() as connection:
-        if read_ledger(connection).migrations:
-            ledger.refuse_older(connection)
-            return
-        with _locked(connection):
-            ledger.make_ledger(connection)
-            applied = read_ledger(connection).migrations
-            for migration in project.migrations:
-                if migration.name not in applied:
-                    logger.info("applying %s", migration.path)
-                    _apply_migration(connection, project, migration)
+        if not read_ledger(connection).migrations:
+            with _locked(connection):
+                ledger.make_ledger(connection)
+                applied = read_ledger(connection).migrations
+                for migration in project.migrations:
+                    if migration.name not in applied:
+                        logger.info("applying %s", migration.path)
+                        _apply_migration(connection, project, migration)
+        ledger.refuse_older(connection)
 
 
 @contextmanager

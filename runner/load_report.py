@@ -18,8 +18,8 @@ _MAX_MESSAGE: Final = 1000
 
 @dataclass(frozen=True, slots=True)
 class FileReport:
-    """What became of one file, or in a dry run would. `problem` says why it failed, or what it is the same as where it was
-    skipped; `first_rejects` are lines and reasons; `checksum` is known of a dry run alone."""
+    """What became of one file, or in a dry run would. `problem` says why it failed, or what it is the same as where it
+    was skipped; `first_rejects` are lines and reasons; `checksum` is known of a dry run alone."""
 
     file: str
     status: Status
