@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from .metabase.pulling import MetabasePull
     from .metabase.pushing import MetabaseOptions, MetabasePlan
     from .reject_export import ExportReport
-    from .rejects import RejectsReport
+    from .reject_groups import RejectsReport
     from .replaying import ReplayReport
     from .reporting.files import ReportFile
     from .state import StatusReport
@@ -144,7 +144,7 @@ def rejects(*, loads: Iterable[int] = (), dsn: str | None = None) -> RejectsRepo
 
     `loads` are numbers of loads, none meaning all. Raises UsageError for a number that no load has.
     """
-    from .rejects import read_rejects
+    from .reject_groups import read_rejects
 
     with _stage(find_warehouse(dsn), "show") as connection:
         return read_rejects(connection, tuple(loads))
