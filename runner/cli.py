@@ -218,7 +218,7 @@ def load(
     whatever its name. A record that can't be stored is kept with the reason: see clickmart rejects. The marts
     change with the next apply; a warehouse without tables gets them first.
 
-    --dry-run reads the files as a load does and asks the server about doubtful values, but sends no row: what
+    A dry run reads the files as a load does and asks the server about doubtful values, but sends no row: what
     constraints or triggers of your own on stage.events refuse, only a load finds.
 
     Ends with 1 if a file failed, or would fail; the others are loaded all the same.
