@@ -23,18 +23,21 @@ from .embedded import EmbeddedServer
 from .errors import LoadError, ProjectError, UsageError, WarehouseError
 from .project import Project, checksum, init_project, names_of, read_project
 from .tables import Block, Cell, line, plain
-from .warehouse import EMBEDDED_FOLDER, find_warehouse, libpq_environment
+from .warehouse import EMBEDDED_FOLDER, Connection, Warehouse, find_warehouse, libpq_environment
 
 # What one command alone needs is imported when it runs, so that none waits for the others' imports.
 if TYPE_CHECKING:
     from .applying import ApplyReport
     from .checks import CheckReport
-    from .loading import LoadReport
+    from .load_report import LoadReport
     from .marts import Mart
     from .metabase.exporting import MetabaseExport
     from .metabase.pulling import MetabasePull
     from .metabase.pushing import MetabaseOptions, MetabasePlan
     from .proof import ProofReport
+    from .reject_export import ExportReport
+    from .reject_groups import RejectsReport
+    from .replaying import ReplayReport
     from .reporting.files import ReportFile
     from .state import StatusReport
 
@@ -106,11 +109,13 @@ def load(
     max_rejects: int | None = None,
     jobs: int = 1,
     project: PathLike | None = None,
+    dry_run: bool = False,
 ) -> LoadReport:
     """Loads files, folders and globs ("-" is standard input) into stage.events, each file once.
 
-    `max_rejects`: a file with more rejects fails; None is any number. `jobs`: how many files at a time. A file that
-    fails is in the report. Raises LoadError where a path names nothing to load.
+    `max_rejects`: a file with more rejects fails; None is any number. `jobs`: how many files at a time. `dry_run`:
+    nothing is written, and the report says what would be. A file that fails is in the report. Raises LoadError where a
+    path names nothing to load, ProjectError for a dry run on a warehouse without tables.
     """
     if jobs < 1:
         raise UsageError(f"jobs must be 1 or more, found {jobs}")
@@ -127,8 +132,63 @@ def load(
 
     files = find_files(flat)
     warehouse = find_warehouse(dsn)
-    apply_migrations(warehouse, _project(project))
-    return load_files(warehouse, files, max_rejects=max_rejects, jobs=jobs)
+    if dry_run:
+        with _stage(warehouse, "try the files with"):
+            pass
+    else:
+        apply_migrations(warehouse, _project(project))
+    return load_files(warehouse, files, max_rejects=max_rejects, jobs=jobs, dry_run=dry_run)
+
+
+def rejects(*, loads: Iterable[int] = (), dsn: str | None = None) -> RejectsReport:
+    """The records that could not be stored, nor were replayed since, by their reasons. Only reads.
+
+    `loads` are numbers of loads, none meaning all. Raises UsageError for a number that no load has.
+    """
+    from .reject_groups import read_rejects
+
+    with _stage(find_warehouse(dsn), "show") as connection:
+        return read_rejects(connection, tuple(loads))
+
+
+def rejects_export(output: PathLike, *, loads: Iterable[int] = (), dsn: str | None = None) -> ExportReport:
+    """Writes the rejects as they came, byte for byte, to a file; "-" is standard output, a folder gets a file a load.
+
+    `loads` are numbers of loads, none meaning all that did not fail. Only reads the warehouse. Raises LoadError where
+    they don't fit one file.
+    """
+    from .reject_export import export_rejects
+
+    with _stage(find_warehouse(dsn), "export") as connection:
+        return export_rejects(connection, os.fspath(output), tuple(loads))
+
+
+def rejects_replay(*, loads: Iterable[int] = (), dsn: str | None = None) -> ReplayReport:
+    """Loads the rejects that can be stored by now, each once, as a load of its own.
+
+    `loads` are numbers of loads, none meaning all that did not fail. Raises LoadError where the server refuses the
+    rows, which leaves all as it was.
+    """
+    from .replaying import replay
+
+    warehouse = find_warehouse(dsn)
+    with _stage(warehouse, "replay"):
+        pass
+    return replay(warehouse, tuple(loads))
+
+
+@contextmanager
+def _stage(warehouse: Warehouse, what: str) -> Iterator[Connection]:
+    """A connection to a warehouse that has tables as loads of this version write them. Raises ProjectError for another
+    one, to do that with."""
+    if warehouse.embedded and not warehouse.exists:
+        raise ProjectError(f"nothing to {what}: no warehouse in {warehouse.embedded.home}; run `clickmart apply`")
+    from . import ledger
+
+    with warehouse.connect() as connection:
+        ledger.refuse_empty(connection, what)
+        ledger.refuse_older(connection)
+        yield connection
 
 
 def apply(

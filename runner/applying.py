@@ -154,17 +154,16 @@ def apply_migrations(warehouse: Warehouse, project: Project) -> None:
     whoever loads need not have the shop's project.
     """
     with warehouse.connect() as connection:
-        if _has_tables(project, read_ledger(connection)):
-            return
-        with _locked(connection):
-            ledger.make_ledger(connection)
-            stands = read_ledger(connection)
-            if _has_tables(project, stands):
-                return
-            for migration in project.migrations:
-                if migration.name not in stands.migrations:
-                    logger.info("applying %s", migration.path)
-                    _apply_migration(connection, project, migration)
+        if not _has_tables(project, read_ledger(connection)):
+            with _locked(connection):
+                ledger.make_ledger(connection)
+                stands = read_ledger(connection)
+                if not _has_tables(project, stands):
+                    for migration in project.migrations:
+                        if migration.name not in stands.migrations:
+                            logger.info("applying %s", migration.path)
+                            _apply_migration(connection, project, migration)
+        ledger.refuse_older(connection)
 
 
 def _has_tables(project: Project, stands: Ledger) -> bool:

@@ -13,7 +13,8 @@ from typing import Final
 import psycopg
 
 from .bulk_pieces import Piece
-from .loading import FileReport, failure, same_content
+from .load_report import FileReport
+from .loading import failure, same_content
 from .warehouse import Connection
 
 #: A session that stands still amid its commit is ended then.
@@ -22,12 +23,13 @@ _KEEP_REJECTS: Final = """
     select stage.keep_bulk_rejects(%s, %s::bigint[], %s::text[], %s::bigint[], %s::bigint[], %s::bigint[])"""
 _INSERT_LOADS: Final = """
     insert into stage.loads (
-        id, file_name, checksum, size, format, rows_loaded, rows_rejected, started_at, status
+        id, file_name, checksum, size, format, rows_loaded, rows_rejected, started_at, status, header
     )
-    select id, file_name, checksum, size, format, rows_loaded, rows_rejected, %s, status
+    select id, file_name, checksum, size, format, rows_loaded, rows_rejected, %s, status, header
     from unnest(
-        %s::bigint[], %s::text[], %s::text[], %s::bigint[], %s::text[], %s::bigint[], %s::bigint[], %s::text[]
-    ) as results (id, file_name, checksum, size, format, rows_loaded, rows_rejected, status)
+        %s::bigint[], %s::text[], %s::text[], %s::bigint[], %s::text[], %s::bigint[], %s::bigint[], %s::text[],
+        %s::bytea[]
+    ) as results (id, file_name, checksum, size, format, rows_loaded, rows_rejected, status, header)
     order by id
     on conflict (checksum) where status = 'loaded' do nothing
     returning id"""
@@ -52,6 +54,11 @@ class BulkResult:
     @property
     def rows_rejected(self) -> int:
         return sum(piece.rows_rejected for piece in self.pieces)
+
+    @property
+    def header(self) -> bytes | None:
+        """Only a file that comes in one piece may have one."""
+        return next((piece.header for piece in self.pieces if piece.header), None)
 
     @property
     def unknown_columns(self) -> tuple[str, ...]:
@@ -152,6 +159,7 @@ class BulkLoad:
                     [result.rows_loaded if result.load in loaded else 0 for result in stored],
                     [result.rows_rejected for result in stored],
                     ["loaded" if result.load in loaded else "failed" for result in stored],
+                    [result.header for result in stored],
                 ),
             ).fetchall()
             late = [result.load for result in stored if (result.load,) not in inserted]

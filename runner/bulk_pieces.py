@@ -17,11 +17,12 @@ from typing import Any, Final
 import psycopg
 
 from .errors import LoadError
-from .event_writer import EventWriter, Target
+from .event_writer import EventWriter
 from .hadoop_files import uri_of
 from .loading import refused, unread
 from .paths import Format
 from .readers import Source
+from .reject_file import RejectFile, RejectTable
 from .streams import InputFile, temporary_file
 from .warehouse import Connection
 
@@ -62,6 +63,7 @@ class Piece:
     unknown_columns: tuple[str, ...] = ()
     written_by: int = 0
     format: str = ""
+    header: bytes = b""
     problem: str = ""
 
 
@@ -92,15 +94,16 @@ def check_without_bytes(file: BulkFile) -> Piece:
 
 
 def _write_piece(connection: Connection, file: BulkFile, start: int, texts: _Texts, first_load: int) -> Piece:
-    target = Target(f"events_{first_load}", f"rejects_{first_load}", "piece_start")
+    table = RejectTable(f"rejects_{first_load}", "piece_start")
     problem = ""
     try:
-        with connection.transaction(), temporary_file(_SPOOL_BYTES) as rejects:
-            writer = EventWriter(connection, file.load, str(start), rejects, target)
+        with connection.transaction(), temporary_file(_SPOOL_BYTES) as spool:
             source = _source(file, iter(texts))
-            writer.write_rows(source)
+            rejects = RejectFile(spool, file.load, start, source.raw_bytes, table)
+            writer = EventWriter(connection, file.load, file.name, rejects, f"events_{first_load}")
+            writer.write_rows(source.batches())
             if writer.rows_rejected:
-                writer.write_rejects()
+                rejects.write(connection)
             row = connection.execute("select stage.end_bulk_piece(%s)::text::bigint", (first_load,)).fetchone()
         return Piece(
             file.load,
@@ -109,10 +112,11 @@ def _write_piece(connection: Connection, file: BulkFile, start: int, texts: _Tex
             texts.count,
             writer.rows_loaded,
             writer.rows_rejected,
-            writer.first_reject,
+            writer.first_rejects[0] if writer.first_rejects else (0, ""),
             tuple(source.unknown),
             int(str(row[0])) if row else 0,
             source.format if file.is_whole else "",
+            source.header or b"",
         )
     except LoadError as error:
         problem = unread(error, file.name)

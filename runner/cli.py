@@ -27,7 +27,7 @@ from .version import __version__
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
-    from .loading import LoadReport
+    from .load_report import LoadReport
 
 PENDING: Final = 3
 
@@ -208,11 +208,18 @@ def init(folder: str) -> None:
 @click.option(
     "--jobs", metavar="N", type=click.IntRange(min=1), default=1, help="Load N files at a time; left out, one."
 )
+@click.option("--dry-run", is_flag=True, help="Write nothing; show what would be loaded, and what rejected.")
 @project_option
 @json_option
 @click.pass_obj
 def load(
-    dsn: str | None, paths: tuple[str, ...], max_rejects: int | None, jobs: int, project: str | None, as_json: bool
+    dsn: str | None,
+    paths: tuple[str, ...],
+    max_rejects: int | None,
+    jobs: int,
+    dry_run: bool,
+    project: str | None,
+    as_json: bool,
 ) -> None:
     """Load files into stage.events, each content once.
 
@@ -220,14 +227,18 @@ def load(
     .jsonl, .ndjson, .json, .csv and .parquet, each also .gz; the first four also .zst and .zip.
 
     Each file is one transaction: all of it is loaded, or nothing. A file whose content is loaded already is skipped,
-    whatever its name. A record that can't be stored is kept in stage.events_rejected with the reason. The marts
+    whatever its name. A record that can't be stored is kept with the reason: see clickmart rejects. The marts
     change with the next apply; a warehouse without tables gets them first.
 
-    Ends with 1 if a file failed; the others are loaded all the same.
+    A dry run reads the files as a load does and asks the server about doubtful values, but sends no row: what
+    constraints or triggers of your own on stage.events refuse, only a load finds.
+
+    Ends with 1 if a file failed, or would fail; the others are loaded all the same.
 
     \b
     Examples:
       clickmart load events/*.jsonl.gz
+      clickmart load --dry-run events/*.jsonl.gz
       clickmart load --max-rejects 100 --jobs 4 archive/
       zcat events.gz | clickmart load -
     """
@@ -236,8 +247,102 @@ def load(
     # A line that changes would stand in the way of what is typed.
     is_typed = "-" in paths and sys.stdin is not None and sys.stdin.isatty()
     with nullcontext() if is_typed else progress():
-        report = api.load(*paths, dsn=dsn, max_rejects=max_rejects, jobs=jobs, project=project)
+        report = api.load(*paths, dsn=dsn, max_rejects=max_rejects, jobs=jobs, project=project, dry_run=dry_run)
     print_load(report, as_json)
+
+
+loads_option = click.option(
+    "--load",
+    "loads",
+    metavar="N",
+    type=int,
+    multiple=True,
+    help="Those of load N alone, and of others given; left out, of all.",
+)
+
+
+@main.group(invoke_without_command=True, subcommand_metavar="[COMMAND] [ARGS]...")
+@loads_option
+@json_option
+@click.pass_context
+def rejects(ctx: click.Context, loads: tuple[int, ...], as_json: bool) -> None:
+    """List the records that could not be stored; export, replay.
+
+    Without a command: how many there are for each reason, values, lines and the like left out of it, in which files,
+    and the first of them. Only reads.
+
+    \b
+    Examples:
+      clickmart rejects
+      clickmart rejects --load 12 --json
+      clickmart rejects export rejects.jsonl
+      clickmart rejects replay
+    """
+    if ctx.invoked_subcommand is not None:
+        if loads or as_json:
+            raise click.UsageError(f"options stand behind the command: clickmart rejects {ctx.invoked_subcommand} ...")
+        return
+    from . import api
+
+    _print(api.rejects(loads=loads, dsn=ctx.obj), as_json)
+
+
+@rejects.command(name="export")
+@click.argument("file", metavar="FILE", shell_complete=_files)
+@loads_option
+@json_option
+@click.pass_obj
+def rejects_export(dsn: str | None, file: str, loads: tuple[int, ...], as_json: bool) -> None:
+    """Write the rejected records to FILE as they came, to be corrected and loaded.
+
+    They are written byte for byte: rows of CSV below their header line, lines of JSON as lines, elements of a JSON
+    array as an array; rows of Parquet as lines of JSON. FILE is put in its place whole or not at all; - is standard
+    output. What doesn't fit one file is refused, unless FILE is a folder, or ends with a slash: then each load has a
+    file of its own in it. Rejects of loads that failed are left out, unless --load names one.
+
+    Ends with 1 if they don't fit FILE, or it can't be written.
+
+    \b
+    Examples:
+      clickmart rejects export rejects.jsonl
+      clickmart rejects export --load 12 rejects.csv
+      clickmart rejects export rejects/
+    """
+    from . import api
+
+    if as_json and file == "-":
+        raise click.UsageError("--json describes a file; - writes none")
+    report = api.rejects_export(file, loads=loads, dsn=dsn)
+    if file != "-":
+        _print(report, as_json)
+    else:
+        for warning in report.warnings():
+            click.echo(f"clickmart: {warning}", err=True)
+
+
+@rejects.command(name="replay")
+@loads_option
+@json_option
+@click.pass_obj
+def rejects_replay(dsn: str | None, loads: tuple[int, ...], as_json: bool) -> None:
+    """Load the rejected records that can be stored by now.
+
+    They are read as their files were: what a newer clickmart or a changed column takes comes in, all in one
+    transaction, as a load of its own that the next apply takes into the marts; the others stay. Each comes in once,
+    however often and by how many a replay is run. Rejects of loads that failed stay: load their files.
+
+    Ends with 1 if the server refuses the rows: then nothing is replayed.
+
+    \b
+    Examples:
+      clickmart rejects replay
+      clickmart rejects replay --load 12 --json
+    """
+    from . import api
+
+    with progress():
+        report = api.rejects_replay(loads=loads, dsn=dsn)
+    _print(report, as_json)
 
 
 @main.command()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import chain
 from operator import itemgetter
@@ -17,7 +17,7 @@ from typing import Any, Final
 from .batches import Batch, TableBatch
 from .columns import NAMES, TYPED
 from .errors import LoadError
-from .records import MAX_RECORD_BYTES, Record, Reject, UnknownFields, has_surrogates, is_utf8, text_of
+from .records import MAX_RECORD_BYTES, Header, Record, Reject, UnknownFields, has_surrogates, is_utf8, text_of
 from .streams import whole_lines
 
 #: What the parser takes for one field: all there can be, where its own limit is 128 KiB.
@@ -44,8 +44,10 @@ _FAULTS: Final = {
 }
 
 
-def read_csv(blocks: Iterator[bytes], unknown: UnknownFields) -> Iterator[Batch | list[Record]]:
-    """The records below the header. The header's names that stage.events lacks go into `unknown`.
+def read_csv(
+    blocks: Iterator[bytes], unknown: UnknownFields, found: Header | None = None
+) -> Iterator[Batch | list[Record]]:
+    """The records below the header. Its names that stage.events lacks go into `unknown`, its line into `found`.
 
     A record's `raw` is its text, with bytes that are not UTF-8 as lone surrogates (`surrogateescape`).
     Raises LoadError where the header names no column of stage.events.
@@ -55,6 +57,8 @@ def read_csv(blocks: Iterator[bytes], unknown: UnknownFields) -> Iterator[Batch 
     for line, raw, fields in _rows(text):
         header = _Header(line, raw, fields)
         unknown.add(header.unknown)
+        if found:
+            found.content = raw.removesuffix("\n").encode("utf-8", "surrogateescape")
         break
     while header and (block := text.next_block()):
         line = text.line
@@ -65,6 +69,13 @@ def read_csv(blocks: Iterator[bytes], unknown: UnknownFields) -> Iterator[Batch 
         else:
             text.put_back(block)
             yield from _records(text, header, len(block))
+
+
+def row_reader(header: bytes) -> Callable[[int, bytes], list[Record]]:
+    """Reads what stood on that line below that header, both without their line feed: one record, or what else comes of
+    it. Raises LoadError as read_csv does."""
+    columns = _Header(*next(_rows(_Text(iter([header + b"\n"])))))
+    return lambda line, row: _all_records(row + b"\n", line, columns)
 
 
 class _Text:

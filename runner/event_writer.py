@@ -1,4 +1,4 @@
-"""Records to COPY: rows go to stage.events as they come, rejects to a file that is copied when the rows are in.
+"""Records to COPY: rows go to stage.events as they come, rejects to who takes them (see reject_file.py).
 
 A batch is sent as soon as it is read, from a thread of its own: the server works on it while the next one is read, so
 that a load takes as long as the slower of the two and not as both.
@@ -13,26 +13,22 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from queue import SimpleQueue
-from typing import IO, Final
+from typing import Final, Protocol
 
 import psycopg
 from psycopg import sql
 from psycopg.abc import Buffer
 from psycopg.copy import LibpqWriter, QueuedLibpqWriter
 
-from .batches import JSON_ROWS, CopyFormat, json_rows
+from .batches import JSON_ROWS, Batch, CopyFormat, json_rows
 from .columns import NAMES
-from .readers import Source
 from .records import Record, text_of
-from .streams import set_aside
 from .typed_values import Row, TypedColumns
 from .warehouse import Connection
 
 logger = logging.getLogger(__name__)
 
-_BLOCK_BYTES: Final = 2**18
 #: Each of at most 128 KiB.
 _WAITING_BLOCKS: Final = 16
 _WAIT_SECONDS: Final = 0.001
@@ -40,6 +36,8 @@ _QUEUED_BYTES: Final = 2**20
 _TURN_SECONDS: Final = 0.0003
 _MAX_REASON: Final = 500
 _PROGRESS_SECONDS: Final = 5.0
+#: So many of the first rejects are told.
+_FIRST_REJECTS: Final = 5
 
 _COPY: Final = sql.SQL("copy stage.{} ({}) from stdin ({})")
 _ASK: Final = (
@@ -104,70 +102,58 @@ def _swift_turns() -> Iterator[None]:
         sys.setswitchinterval(before)
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
-    """The tables of the schema stage that rows and rejects go to, and the column that says where a reject is from."""
+class Rejects(Protocol):
+    """Takes the records that can't be stored, in their order."""
 
-    events: str
-    rejects: str
-    source: str
-
-
-STAGE_EVENTS: Final = Target("events", "events_rejected", "source_file")
+    def add(self, record: Record, reason: str) -> None: ...
 
 
 class EventWriter:
-    """Writes the events of one load. `rejects` is an empty file to keep its rejects in meanwhile; `source` is what they
-    have in the column of the target that says where they are from."""
+    """Writes the events of one load to a table of the schema stage, None for one that only looks what would come of it;
+    `name` is what its progress is told of."""
 
     def __init__(
-        self, connection: Connection, batch_id: int, source: str, rejects: IO[bytes], target: Target = STAGE_EVENTS
+        self, connection: Connection, batch_id: int, name: str, rejects: Rejects, table: str | None = "events"
     ) -> None:
         self.rows_loaded = 0
         self.rows_rejected = 0
-        #: The first reject's line, 0 where there is none, and reason.
-        self.first_reject: tuple[int, str] = (0, "")
+        #: Lines and reasons of the first rejects.
+        self.first_rejects: list[tuple[int, str]] = []
         self._connection = connection
         self.batch_id: Final = batch_id
-        self._source = source
-        self._target = target
+        self._name = name
+        self._table = table
         self._rejects = rejects
         self._columns = TypedColumns(self._ask)
         self._copy: psycopg.Copy | None = None
         self._copy_format: CopyFormat | None = None
         self._open_copy = ExitStack()
 
-    def write_rows(self, source: Source) -> None:
-        """Reads the source to its end."""
+    def write_rows(self, batches: Iterable[Batch | list[Record]]) -> None:
+        """Writes what a source reads, to its end."""
         reported = time.monotonic()
         with _swift_turns(), self._open_copy:
-            for batch in source.batches():
+            for batch in batches:
                 if isinstance(batch, list):
-                    self._write_exactly(source, batch)
+                    self._write_exactly(batch)
                 elif self._columns.settle(batch) and (data := batch.copy_data(self.batch_id)) is not None:
                     self._write(data, len(batch), batch.copy_format)
                 else:
-                    self._write_exactly(source, batch.exact())
+                    self._write_exactly(batch.exact())
                 if time.monotonic() - reported > _PROGRESS_SECONDS:
                     reported = time.monotonic()
-                    logger.info("%s: %s rows so far", self._source, f"{self.rows_loaded:,}")
-
-    def write_rejects(self) -> None:
-        """Copies the rejects that were put aside."""
-        with set_aside("the rejects"):
-            self._rejects.seek(0)
-        columns = (self._target.source, "line_number", "reason", "raw", "batch_id")
-        with self._connection.cursor().copy(_copy(self._target.rejects, columns, JSON_ROWS)) as copy:
-            while block := self._rejects.read(_BLOCK_BYTES):
-                copy.write(block)
+                    logger.info("%s: %s rows so far", self._name, f"{self.rows_loaded:,}")
 
     def _write(self, data: bytes, count: int, copy_format: CopyFormat) -> None:
         """Sends so many rows in that format."""
+        if self._table is None:
+            self.rows_loaded += count
+            return
         if not data:  # which would tell the sender that no more comes
             return
         if self._copy is None or self._copy_format != copy_format:
             self._close_copy()
-            statement = _copy(self._target.events, (*NAMES, "batch_id"), copy_format)
+            statement = copy_statement(self._table, (*NAMES, "batch_id"), copy_format)
             cursor = self._connection.cursor()
             self._copy = self._open_copy.enter_context(cursor.copy(statement, writer=_Sender(cursor)))
             self._copy_format = copy_format
@@ -180,14 +166,14 @@ class EventWriter:
         self._open_copy.close()
         self._copy = None
 
-    def _write_exactly(self, source: Source, batch: Sequence[Record]) -> None:
+    def _write_exactly(self, batch: Sequence[Record]) -> None:
         """Sends the rows of records whose every value was looked at, and puts the rejects among them aside."""
-        if rows := self._rows(source, batch):
+        if rows := self._rows(batch):
             text = json_rows(rows, self.batch_id)
             assert text is not None  # NUL characters and the like are rejects already
             self._write(text, len(rows), JSON_ROWS)
 
-    def _rows(self, source: Source, batch: Sequence[Record]) -> list[Row]:
+    def _rows(self, batch: Sequence[Record]) -> list[Row]:
         """The rows to be stored, the rejects of the batch being put aside."""
         rows = [record.values for record in batch if record.values is not None]
         refusals = self._columns.refusals(rows)
@@ -203,18 +189,15 @@ class EventWriter:
                 if reason is None:
                     stored.append(record.values)
                     continue
-            self._reject(record.line, reason or "", source.raw_text(record.raw))
+            self._reject(record, reason or "")
         return stored
 
-    def _reject(self, line: int, reason: str, raw: str) -> None:
+    def _reject(self, record: Record, reason: str) -> None:
         reason = text_of(reason.encode("utf-8", "backslashreplace"))
         self.rows_rejected += 1
-        if self.rows_rejected == 1:
-            self.first_reject = (line, reason)
-        text = json_rows([[self._source, str(line), reason, raw]], self.batch_id)
-        assert text is not None
-        with set_aside("the rejects"):
-            self._rejects.write(text)
+        if len(self.first_rejects) < _FIRST_REJECTS:
+            self.first_rejects.append((record.line, reason))
+        self._rejects.add(record, reason)
 
     def _ask(self, kind: str, texts: Sequence[str]) -> list[str | None]:
         """What the server has against texts as input of a type."""
@@ -223,6 +206,7 @@ class EventWriter:
         return [None if error is None else str(error) for (error,) in answers]
 
 
-def _copy(table: str, columns: Iterable[str], copy_format: CopyFormat) -> sql.Composed:
+def copy_statement(table: str, columns: Iterable[str], copy_format: CopyFormat) -> sql.Composed:
+    """COPY to a table of the schema stage."""
     names = sql.SQL(", ").join(map(sql.Identifier, columns))
     return _COPY.format(sql.Identifier(table), names, sql.SQL(copy_format.options))

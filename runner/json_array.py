@@ -27,6 +27,12 @@ _BARE_ENDS: Final = re.compile(_TEXT + rb'|[",{\[\]]', re.DOTALL)
 _ANY: Final = msgspec.json.Decoder()
 #: What a strict parser raises on a text that it doesn't take.
 FAULTS: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+_NO_ELEMENT: Final = "a comma without an element"
+_CUT_ELEMENT: Final = "not JSON: the file ends inside of this element"
+_NOT_CLOSED: Final = "not JSON: the file ends before the array is closed"
+_BEHIND_ARRAY: Final = "not JSON: text behind the end of the array"
+#: Reasons of what is no element of the array, whatever stands in it.
+NO_ELEMENTS: Final = frozenset((_NO_ELEMENT, _CUT_ELEMENT, _NOT_CLOSED, _BEHIND_ARRAY))
 _OPENING: Final = {b"}": b"{", b"]": b"["}
 
 
@@ -62,7 +68,7 @@ def elements(blocks: Iterator[bytes], line: int, many: Callable[[bytes], list[An
             yield from _after_array(window)
             return
         if first == b",":
-            comma = Element(line, window.take(1), reason="a comma without an element")
+            comma = Element(line, window.take(1), reason=_NO_ELEMENT)
             if separator or not any_element:
                 yield separator or comma
             separator = comma if any_element else None
@@ -79,10 +85,10 @@ def elements(blocks: Iterator[bytes], line: int, many: Callable[[bytes], list[An
             continue
         length = _bracketed_length(window) if first in (b"{", b"[") else _bare_length(window)
         if length is None:
-            yield Element(line, window.rest(), reason="not JSON: the file ends inside of this element")
+            yield Element(line, window.rest(), reason=_CUT_ELEMENT)
             return
         yield Element(line, window.take(length).rstrip())
-    yield Element(window.line, b"", reason="not JSON: the file ends before the array is closed")
+    yield Element(window.line, b"", reason=_NOT_CLOSED)
 
 
 class _Window:
@@ -220,4 +226,4 @@ def _marks(window: _Window, pattern: re.Pattern[bytes]) -> Iterator[tuple[bytes,
 
 def _after_array(window: _Window) -> Iterator[Element]:
     if window.skip_blanks():
-        yield Element(window.line, window.rest(), reason="not JSON: text behind the end of the array")
+        yield Element(window.line, window.rest(), reason=_BEHIND_ARRAY)

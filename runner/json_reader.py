@@ -21,7 +21,7 @@ from .batches import Batch, RowBatch
 from .columns import COLUMNS, INDEX, NAMES
 from .json_array import FAULTS, elements
 from .json_values import MAX_DEPTH, parse_object, text_of_value
-from .records import Record, Reject, UnknownFields
+from .records import Header, Record, Reject, UnknownFields
 from .streams import whole_lines
 
 #: Enough for the parser's own work to outweigh what is done for each batch.
@@ -44,10 +44,13 @@ _Row = tuple[str | float | bool | None, ...]
 
 
 class JsonReader:
-    """Batches of one JSON file. The names that stage.events lacks go into `unknown`."""
+    """Batches of one JSON file. The names that stage.events lacks go into `unknown`, an array's bracket into `header`;
+    `as_written` is parse_object's, for single records."""
 
-    def __init__(self, unknown: UnknownFields) -> None:
+    def __init__(self, unknown: UnknownFields, header: Header | None = None, *, as_written: bool = False) -> None:
         self._unknown = unknown
+        self._header = header or Header()
+        self._as_written = as_written
         self._parser = _parser((), False)
         self._futile = 0
 
@@ -76,12 +79,15 @@ class JsonReader:
             line += start.count(b"\n")
             start = start[start.rfind(b"\n") + 1 :]
         blocks = chain([start], blocks)
-        return self._array(blocks, line) if start.lstrip().startswith(b"[") else self.lines(blocks, line)
+        if not start.lstrip().startswith(b"["):
+            return self.lines(blocks, line)
+        self._header.content = b"["
+        return self._array(blocks, line)
 
     def record(self, line: int, raw: bytes, *, learn: bool = False) -> Record:
         """The record of a text that should be one object, read exactly; `learn`: others like it shall go fast."""
         try:
-            fields = parse_object(raw)
+            fields = parse_object(raw, as_written=self._as_written)
             names = tuple(fields)
             self._unknown.add(name for name in names if name not in INDEX)
             record = Record(line, raw, [text_of_value(name, fields.get(name)) for name in NAMES], None)

@@ -34,11 +34,15 @@ def _no_constant(name: str) -> NoReturn:
 
 
 _DECODER: Final = json.JSONDecoder(parse_int=_Number, parse_float=_fraction, parse_constant=_no_constant)
+_AS_WRITTEN: Final = json.JSONDecoder(parse_int=_Number, parse_float=_Number, parse_constant=_no_constant)
 _quoted: Final = json.JSONEncoder(ensure_ascii=False).encode
 
 
-def parse_object(raw: bytes) -> dict[str, object]:
-    """The object that a text is; of a key given twice the last counts. Raises Reject."""
+def parse_object(raw: bytes, *, as_written: bool = False) -> dict[str, object]:
+    """The object that a text is; of a key given twice the last counts. Raises Reject.
+
+    `as_written`: fractions keep the form that they have, in which a Parquet reader wrote them.
+    """
     try:
         text = raw.decode()
     except UnicodeDecodeError as error:
@@ -46,7 +50,7 @@ def parse_object(raw: bytes) -> dict[str, object]:
     if text.count("[") + text.count("{") > MAX_DEPTH and _is_too_deep(text):
         raise Reject(f"nested deeper than {MAX_DEPTH} levels")
     try:
-        fields = _DECODER.decode(text)
+        fields = (_AS_WRITTEN if as_written else _DECODER).decode(text)
     except json.JSONDecodeError as error:
         raise Reject(f"not JSON: {error.msg} after {error.pos} characters") from error
     if not isinstance(fields, dict):

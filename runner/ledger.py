@@ -13,6 +13,7 @@ from typing import Any, Final
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
+from .errors import ProjectError
 from .project import Migration, SqlFile
 from .version import __version__
 from .warehouse import Connection
@@ -163,6 +164,21 @@ def read_ledger(connection: Connection, last_loads: int = 0) -> Ledger:
     if _exists(connection, "cdm.rebuild"):
         rebuild = _is_true(connection, "select exists (select from cdm.rebuild where page_views or purchases)")
     return replace(ledger, new_loads=int(str(count)), new_rows=int(str(rows)), rebuild=rebuild, last_loads=tuple(loads))
+
+
+def refuse_older(connection: Connection) -> None:
+    """Raises ProjectError where the tables of the raw layer lack what loads of this version write."""
+    if _exists(connection, "stage.events_rejected") and not _exists(connection, "stage.standing_rejects"):
+        raise ProjectError(
+            "this warehouse is of an older clickmart and lacks migrations/0004_rejects.sql: run `clickmart apply`; "
+            "a project of your own is to be given that file of the built-in one before"
+        )
+
+
+def refuse_empty(connection: Connection, what: str) -> None:
+    """Raises ProjectError where there are no tables yet to do that with."""
+    if not _exists(connection, "stage.loads"):
+        raise ProjectError(f"nothing to {what}: this warehouse has no tables yet; run `clickmart apply`")
 
 
 def lock(connection: Connection) -> None:

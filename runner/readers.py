@@ -20,7 +20,7 @@ from .batches import Batch
 from .compression import ZipEntry, gunzip, plain, unzstd
 from .errors import LoadError
 from .paths import STANDARD_INPUT, Format, naming
-from .records import Record, UnknownFields, text_of
+from .records import Header, Record, UnknownFields
 from .streams import InputFile, spool, without_bom
 
 __all__ = ["Batch", "Record", "Source"]
@@ -45,6 +45,7 @@ class Source:
         self._file = file
         self._block_size = block_size
         self._unknown = UnknownFields()
+        self._header = Header()
         self._open_files = ExitStack()
         self._zip_entry: ZipEntry | None = None
         if format_.packing == "zip":
@@ -78,6 +79,11 @@ class Source:
         """Names of fields that stage.events lacks, in order of appearance in the records read so far; at most 1,000."""
         return self._unknown.names
 
+    @property
+    def header(self) -> bytes | None:
+        """What says how to read the records (see Header), once the first of them is read."""
+        return self._header.content
+
     def fingerprint(self) -> str | None:
         """What `checksum` will be, by a pass over the file ahead of its records; None for a pipe."""
         with naming(self.name):
@@ -92,16 +98,16 @@ class Source:
             yield from self._batches()
             self.checksum, self.size = self._file.checksum_and_size()
 
-    def raw_text(self, raw: object) -> str:
-        """A record's `raw` as text: as it stood, but for bytes that text can't hold, which become `\\xNN`."""
+    @staticmethod
+    def raw_bytes(raw: object) -> bytes:
+        """A record's `raw` as bytes: as it stood, without the line feed behind it; a row of Parquet as JSON."""
         if isinstance(raw, bytes):
-            return text_of(raw.removesuffix(b"\r"))
+            return raw
         if isinstance(raw, tuple):
             from .parquet_reader import row_text
 
             raw = row_text(*raw)
-        text = str(raw).removesuffix("\n").removesuffix("\r")
-        return text_of(text.encode("utf-8", "surrogateescape"))
+        return str(raw).removesuffix("\n").encode("utf-8", "surrogateescape")
 
     def close(self) -> None:
         self._open_files.close()
@@ -121,10 +127,10 @@ class Source:
         if self._format.content == "csv":
             from .csv_reader import read_csv
 
-            return read_csv(blocks, self._unknown)
+            return read_csv(blocks, self._unknown, self._header)
         from .json_reader import JsonReader
 
-        reader = JsonReader(self._unknown)
+        reader = JsonReader(self._unknown, self._header)
         return reader.lines_or_array(blocks) if self._format.content == "json" else reader.lines(blocks)
 
     def _blocks(self) -> Iterator[bytes]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
@@ -10,12 +11,15 @@ MAX_RECORD_BYTES: Final = 2**28
 
 MAX_UNKNOWN: Final = 1000
 
+#: What `text_of` writes for a byte that text can't hold; the same may have stood in the record.
+_BYTE: Final = re.compile(r"\\x[0-9a-f]{2}")
+
 
 class Record(NamedTuple):
     """One record of a file: the texts of its fields, or the reason why there are none.
 
     `line` is the line on which the record starts, from 1 (a CSV header's too); in Parquet the number of the row.
-    `raw` is the record as it stood, for `Source.raw_text` alone to make sense of.
+    `raw` is the record as it stood, for `Source.raw_bytes` alone to make sense of.
     `values` are in the order of `columns.NAMES`, None where a value is missing; None as a whole for a reject.
     `reason` says why the record is a reject, else it is None.
     """
@@ -45,6 +49,24 @@ class UnknownFields:
             if len(self._names) >= MAX_UNKNOWN:
                 return
             self._names[_printable(name)] = None
+
+
+class Header:
+    """What stands before a file's records and says how to read one: a CSV's header line without its line feed, the
+    bracket of a JSON array. None until a reader has found it, and for files that have none."""
+
+    content: bytes | None = None
+
+
+def raw_text(raw: bytes) -> str:
+    """The text to be kept of a record's bytes: without their line end, and with `\\xNN` for what no text holds."""
+    return text_of(raw.removesuffix(b"\r"))
+
+
+def raw_bytes(text: str) -> bytes | None:
+    """The bytes of which raw_text has made the text, if it had no more than the line feed to take from them; None where
+    the text can't tell, as it has a `\\xNN` in it."""
+    return None if _BYTE.search(text) else text.encode()
 
 
 def text_of(raw: bytes) -> str:

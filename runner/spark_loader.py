@@ -37,7 +37,8 @@ from .bulk_pieces import Piece, write_pieces
 from .cli import Command, json_option, print_load, progress, project_option, set_up
 from .errors import LoadError, UsageError
 from .hadoop_files import HadoopFiles
-from .loading import FileReport, LoadReport, in_one_line, stored_text
+from .load_report import FileReport, LoadReport
+from .loading import in_one_line, stored_text
 from .project import read_project
 from .version import __version__
 from .warehouse import Connection, Warehouse, find_warehouse
@@ -49,7 +50,7 @@ _GATEWAY: Final = "PYSPARK_GATEWAY_PORT"
 _PIECE: Final = (
     "load bigint, start bigint, size bigint, lines bigint, rows_loaded bigint, rows_rejected bigint, "
     "first_reject struct<line: bigint, reason: string>, unknown_columns array<string>, written_by bigint, "
-    "format string, problem string"
+    "format string, header binary, problem string"
 )
 #: Options of a connection that say nothing on another machine.
 _LOCAL_OPTIONS: Final = frozenset((b"passfile", b"service", b"servicefile", b"fallback_application_name"))
@@ -190,7 +191,8 @@ def _run(session: Any, tasks: _Tasks, files: Mapping[int, Found]) -> Iterator[Pi
         fields = row.asDict()
         reject = fields.pop("first_reject")
         names = tuple(fields.pop("unknown_columns"))
-        yield Piece(first_reject=(reject.line, reject.reason), unknown_columns=names, **fields)
+        header = bytes(fields.pop("header"))
+        yield Piece(first_reject=(reject.line, reject.reason), unknown_columns=names, header=header, **fields)
 
 
 def _piece_schema() -> Any:
@@ -201,6 +203,7 @@ def _piece_schema() -> Any:
         "first_reject": pyarrow.struct({"line": whole, "reason": text}),
         "unknown_columns": pyarrow.list_(text),
         "format": text,
+        "header": pyarrow.binary(),
         "problem": text,
     }
     return pyarrow.schema({field.name: kinds.get(field.name, whole) for field in dataclasses.fields(Piece)})

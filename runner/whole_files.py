@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import BinaryIO
 
 from .errors import ProjectError
 
@@ -33,20 +34,28 @@ def decoded(content: bytes, name: str) -> str:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Puts the content in the place of what stands at `path`, at once, and with its rights: a failure leaves that as it
-    was.
+    """Puts the content in the place of what stands at `path`, as writing_whole does."""
+    with writing_whole(path) as file:
+        file.write(content)
+
+
+@contextmanager
+def writing_whole(path: Path) -> Iterator[BinaryIO]:
+    """A file to write to, which takes the place of what stands at `path` at the end, at once, and with its rights: a
+    failure leaves that as it was.
 
     What is no plain file, such as /dev/stdout or a pipe, is written to. Raises OSError.
     """
     if path.exists() and not path.is_file():
-        path.write_bytes(content)
+        with path.open("wb") as file:
+            yield file
         return
     target = path.resolve()  # a link stays one
-    temporary = target.with_name(f".{target.name}.new")
+    temporary = target.with_name(f".{target.name[:100]}.new")
     with _open_alone(temporary) as file:
         try:
             file.truncate(0)
-            file.write(content)
+            yield file
             file.flush()
             if target.exists():
                 temporary.chmod(target.stat().st_mode & 0o777)
@@ -57,7 +66,7 @@ def write_whole(path: Path, content: bytes) -> None:
             raise
 
 
-def _open_alone(path: Path) -> IO[bytes]:
+def _open_alone(path: Path) -> BinaryIO:
     """The file to be written, locked against others who write it too: so it needs no name of its own, under which a
     process that is killed would leave it behind."""
     import fcntl

@@ -12,6 +12,7 @@ from pathlib import Path
 from clickmart.batches import BINARY_ROWS, Batch, CopyFormat
 from clickmart.columns import COLUMNS, NAMES
 from clickmart.readers import BLOCK_BYTES, Record, Source
+from clickmart.records import raw_text
 from clickmart.typed_values import TypedColumns
 
 SHARED_DATA = Path(__file__).parents[2] / "shared/data"
@@ -54,7 +55,7 @@ def given(record: Record) -> dict[str, str]:
 def read(path: Path | str, block_size: int = BLOCK_BYTES) -> Reading:
     with Source.open(str(path), block_size=block_size) as source:
         records = exact(source.batches())
-        raws = [source.raw_text(record.raw) for record in records]
+        raws = [raw_text(source.raw_bytes(record.raw)) for record in records]
         for record in records:
             assert (record.values is None) != (record.reason is None)
         return Reading(records, raws, source.unknown, source.format, source.checksum, source.size)

@@ -129,6 +129,15 @@ TAMPERING: dict[str, list[str | tuple[str, set[str]]]] = {
         ("delete from cdm.purchases", {"page_totals", "products_hours", "sources", "top_pages"}),
         "update cdm.purchases set user_id = 'another'",
     ],
+    "replays": [
+        "update stage.loads set format = 'rejects'",
+        "insert into stage.events_rejected (batch_id, source_file, line_number, reason, raw, replayed_by) "
+        "values (1, '', 1, '', '', 99)",
+        "with failed as (insert into stage.loads (file_name, checksum, size, format, rows_loaded, rows_rejected, "
+        "started_at, status) values ('', '', 0, '', 0, 0, now(), 'failed') returning id) "
+        "insert into stage.events_rejected (batch_id, source_file, line_number, reason, raw, replayed_by) "
+        "select 1, '', 1, '', '', id from failed",
+    ],
     "shares": [f"create or replace view cdm.sources as {SOURCES}, 0.4::float8 as share_users from cdm.source_totals"],
     "sources": [
         "update cdm.source_totals set count_users = count_users + 1",

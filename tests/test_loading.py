@@ -19,6 +19,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,10 @@ import clickmart
 import psutil
 import psycopg
 import pyarrow as pa
+import pyarrow.parquet
 import pytest
 from clickmart.columns import NAMES
-from clickmart.errors import LoadError, WarehouseError
+from clickmart.errors import LoadError, ProjectError, WarehouseError
 from clickmart.loading import FileReport, LoadReport, load_file, load_files
 from clickmart.readers import Source
 from clickmart.warehouse import Warehouse
@@ -906,7 +908,8 @@ def test_the_report_of_no_file_says_so() -> None:
 
 
 def test_the_report_for_programs_has_everything() -> None:
-    report = LoadReport((WITH_REJECTS, FAILED), 1.23456)
+    with_rejects = replace(WITH_REJECTS, first_rejects=((3, "a"), (7, "b")))
+    report = LoadReport((with_rejects, FAILED), 1.23456)
     assert report.as_dict() == {
         "files": [
             {
@@ -914,6 +917,7 @@ def test_the_report_for_programs_has_everything() -> None:
                 "status": "loaded",
                 "rows_loaded": 10,
                 "rows_rejected": 2000,
+                "first_rejects": [{"line": 3, "reason": "a"}, {"line": 7, "reason": "b"}],
                 "unknown_columns": ["x", "y"],
                 "seconds": 0.04,
                 "problem": None,
@@ -923,6 +927,7 @@ def test_the_report_for_programs_has_everything() -> None:
                 "status": "failed",
                 "rows_loaded": 0,
                 "rows_rejected": 3,
+                "first_rejects": [],
                 "unknown_columns": ["z"],
                 "seconds": 1.0,
                 "problem": "3 rejects, more than the 2 allowed",
@@ -931,9 +936,127 @@ def test_the_report_for_programs_has_everything() -> None:
         "rows_loaded": 10,
         "rows_rejected": 2003,
         "seconds": 1.235,
+        "dry_run": False,
     }
     assert report.failed
     assert not LoadReport((LOADED, SKIPPED), 0.0).failed
+
+
+# Dry runs
+
+
+def read_only(dsn: str) -> str:
+    """The DSN of a session in which the server lets nobody write."""
+    return make_conninfo(dsn, options="-c default_transaction_read_only=on")
+
+
+def trace(dsn: str) -> list[object]:
+    """What any load would change: rows, numbers, partitions."""
+    return [
+        counts(dsn),
+        query(dsn, "select last_value, is_called from stage.loads_id_seq"),
+        query(dsn, "select last_value, is_called from stage.events_id_seq"),
+        query(dsn, "select * from stage.partitions"),
+    ]
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_dry_run_says_what_a_load_comes_to_and_only_reads(dsn: str, tmp_path: Path, jobs: int) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    parts = [GOOD, BAD, b'{"stranger": 1, "geo_latitude": "0x1p3"}\n', b"\xff\n"]
+    for number, order in enumerate(itertools.permutations(range(4), 3)):
+        write(folder, f"{number:02}.jsonl", b"".join(parts[part] for part in order))
+    write(folder, "30.csv", b"event_id,referer_url_port\n1,\n2,99999999999\n3,80.0\n4,x,y\n")
+    write(folder, "31.csv.gz", gzip.compress(b"event_id,os\n1,a\n"))
+    write(folder, "40.json", b"[{}, {}] {}")
+    write(folder, "50.jsonl", b"x\n" * 7)
+    write(folder, "51.jsonl", b"")
+    write(folder, "60.parquet", b"none")
+    write(folder, "61.json", b"[{}, {}] {}")
+    table = pa.table({"event_id": ["a", "b\0"], "referer_url_port": [80.0, None]})
+    pa.parquet.write_table(table, folder / "70.parquet")
+    load(dsn, write(tmp_path, "known.jsonl", lines(3)))
+    write(folder, "80.jsonl", lines(3))
+
+    before = trace(dsn)
+    dry = clickmart.load(folder, dsn=read_only(dsn), max_rejects=1, jobs=jobs, dry_run=True)
+    assert trace(dsn) == before
+    done = clickmart.load(folder, dsn=dsn, max_rejects=1)
+
+    def told(report: LoadReport) -> list[tuple[object, ...]]:
+        return [
+            (file.file, file.status, file.rows_loaded, file.rows_rejected, file.first_rejects, file.unknown_columns)
+            for file in report.files
+        ]
+
+    assert told(dry) == told(done)
+    assert {file.status for file in dry.files} == {"loaded", "failed", "skipped"}
+    assert (dry.rows_loaded, dry.rows_rejected, dry.failed) == (done.rows_loaded, done.rows_rejected, True)
+    for tried, loaded in zip(dry.files, done.files, strict=True):
+        assert tried.dry_run
+        if tried.status == "failed":
+            assert tried.problem == re.sub(r"; they are in stage.events_rejected, batch_id \d+", "", loaded.problem)
+
+
+def test_a_dry_run_prints_what_would_be_and_the_first_rejects(dsn: str, tmp_path: Path) -> None:
+    good = write(tmp_path, "a.jsonl", GOOD + BAD + b"[\n")
+    worse = write(tmp_path, "b.jsonl", BAD * 7 + GOOD)
+    command = [*COMMAND, "--dsn", dsn, "load", "--dry-run", "--max-rejects", "2", good, worse]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr == f"clickmart: {worse}: 7 rejects, more than the 2 allowed\n"
+    reason = 'referer_url_port: invalid input syntax for type integer: "x"'
+    rejects = [f"  {good}:2  {reason}", f"  {good}:3  not JSON: Expecting value after 1 characters"]
+    rejects += [f"  {worse}:{number}  {reason}" for number in range(1, 6)]
+    assert re.sub(r" in \d+\.\d s", "", done.stdout).splitlines() == [
+        f"{good}  would load 1 rows, 2 rejected",
+        f"{worse}  would fail, 7 rejected: 7 rejects, more than the 2 allowed",
+        "would load 1 rows, 9 rejected from 2 files",
+        "first rejects:",
+        *rejects,
+    ]
+    as_json = subprocess.run([*command[:-1], "--json"], capture_output=True, text=True)
+    assert as_json.returncode == 0
+    report = json.loads(as_json.stdout)
+    assert report["dry_run"]
+    assert report["files"][0]["first_rejects"][0] == {"line": 2, "reason": reason}
+
+
+def test_a_dry_run_of_standard_input_is_skipped_once_its_content_is_loaded(dsn: str) -> None:
+    command = [*COMMAND, "--dsn", dsn, "load", "-"]
+    for arguments, expected in [
+        (["--dry-run"], "-  would load 1 rows, 1 rejected"),
+        (["--dry-run"], "-  would load 1 rows, 1 rejected"),
+        ([], "-  1 rows, 1 rejected"),
+        (["--dry-run"], "-  would be skipped: its content is loaded already, load 1, -"),
+    ]:
+        done = subprocess.run([*command, *arguments], input=GOOD + BAD, capture_output=True)
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert done.stdout.decode().startswith(expected)
+
+
+def test_of_one_content_twice_in_a_dry_run_the_second_would_be_skipped(dsn: str, tmp_path: Path) -> None:
+    files = [
+        write(tmp_path, name, content)
+        for name, content in [("a.jsonl", BAD), ("b.jsonl", GOOD), ("c.jsonl", GOOD), ("d.jsonl", BAD)]
+    ]
+    report = load_files(Warehouse(dsn), files, dry_run=True)
+    assert [file.status for file in report.files] == ["failed", "loaded", "skipped", "failed"]
+    assert str(report.files[2]) == f"would be skipped: its content is that of {files[1]}"
+
+
+def test_a_dry_run_makes_no_warehouse(empty_dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = write(tmp_path, "a.jsonl", GOOD)
+    with pytest.raises(ProjectError, match="this warehouse has no tables yet; run `clickmart apply`"):
+        clickmart.load(file, dsn=empty_dsn, dry_run=True)
+    assert query(empty_dsn, "select from pg_namespace where nspname in ('stage', 'clickmart')") == []
+    for name in ("CLICKMART_DSN", "PGHOST", "PGSERVICE", "PGDATABASE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ProjectError, match="nothing to try the files with: no warehouse in"):
+        clickmart.load(file, dry_run=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.jsonl"]
 
 
 # Real input

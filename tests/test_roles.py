@@ -16,7 +16,7 @@ import psycopg
 import pytest
 from clickmart.project import Project, init_project, read_project
 from conftest import Server
-from projects import apply, query, run, value, write_files
+from projects import apply, outcome, query, run, value, write_files
 from psycopg.conninfo import make_conninfo
 from psycopg.errors import InsufficientPrivilege
 
@@ -157,6 +157,7 @@ def test_a_loader_loads_and_sees_what_is_loaded_but_not_the_events(warehouse: Wa
     few = tmp_path / "few.jsonl"
     few.write_text("{}\n{\n")
     assert clickmart.load(few, dsn=loader, max_rejects=0).files[0].status == "failed"
+    assert clickmart.load(few, dsn=loader, dry_run=True).files[0].rows_rejected == 1
 
     assert run("status", dsn=loader).stdout == run("status", dsn=warehouse.dsn).stdout
     assert apply(warehouse.dsn, read_project()).new_rows == 22
@@ -195,6 +196,12 @@ def test_a_loader_neither_reads_nor_changes_what_is_loaded(warehouse: Warehouse,
     assert refused(loader, "select stage.detach_events(now())")
     assert refused(loader, "insert into clickmart.migrations values ('', '', now(), '')")
     assert run("apply", dsn=loader).exit_code == 1
+    for command in (["rejects"], ["rejects", "export", "-"], ["rejects", "replay"]):
+        assert outcome(run(*command, dsn=loader)) == (
+            1,
+            "",
+            "clickmart: permission denied for view standing_rejects\n",
+        )
     assert value(warehouse.dsn, "select count(*) from stage.events") == 1
 
 

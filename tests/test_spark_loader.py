@@ -94,12 +94,13 @@ def stored(dsn: str) -> dict[str, list[tuple[Any, ...]]]:
         ),
         "rejects": query(
             dsn,
-            "select file_name, source_file, line_number, reason, raw from stage.events_rejected "
+            "select file_name, source_file, line_number, reason, raw, raw_bytes from stage.events_rejected "
             "left join stage.loads on loads.id = batch_id order by 1, 3, 4, 5",
         ),
         "loads": query(
             dsn,
-            "select file_name, checksum, size, format, rows_loaded, rows_rejected, status from stage.loads order by 1",
+            "select file_name, checksum, size, format, rows_loaded, rows_rejected, status, header from stage.loads "
+            "order by 1",
         ),
     }
 

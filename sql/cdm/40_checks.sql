@@ -266,4 +266,33 @@ comment on column checks.loads.rows_found is 'Number of rows in stage.events.';
 comment on column checks.loads.rows_rejected is 'Number of rejects that stage.loads says.';
 comment on column checks.loads.rejects_found is 'Number of rejects in stage.events_rejected.';
 
+create or replace view checks.replays as
+with replayed as (
+    select
+        replayed_by as id,
+        count(*) as count_rejects
+    from stage.events_rejected
+    where replayed_by is not null
+    group by replayed_by
+)
+select
+    id,
+    loads.file_name,
+    loads.status,
+    loads.rows_loaded,
+    coalesce(replayed.count_rejects, 0) as rejects_found
+from stage.loads
+full join replayed using (id)
+where
+    (loads.status is distinct from 'loaded' and replayed.count_rejects > 0)
+    or (loads.format = 'rejects' and loads.rows_loaded is distinct from coalesce(replayed.count_rejects, 0));
+
+comment on view checks.replays is
+'Every reject that was loaded after all names the load that brought it, and a replay brought as many as name it.';
+comment on column checks.replays.id is 'Number of the load that rejects name, or of a replay.';
+comment on column checks.replays.file_name is 'Which rejects the replay brought; null where there is no such load.';
+comment on column checks.replays.status is 'loaded or failed; null where there is no such load.';
+comment on column checks.replays.rows_loaded is 'Number of rows that stage.loads says.';
+comment on column checks.replays.rejects_found is 'Number of rejects that name the load.';
+
 comment on schema checks is 'One view a check: its rows are the failures.';

@@ -43,7 +43,8 @@ comment on column stage.events.user_domain_id is
 'The user as the tracker knows them, by a cookie of the site. Personal data.';
 comment on column stage.events.batch_id is 'The load that brought the row: stage.loads.id.';
 
-comment on table stage.events_rejected is 'One row per record that could not be stored, whole as it stood.';
+comment on table stage.events_rejected is
+'One row per record that its load could not store, whole as it stood; also of those that were loaded since.';
 comment on sequence stage.events_rejected_id_seq is 'Numbers of the rows of stage.events_rejected.';
 comment on column stage.events_rejected.id is 'Number of the row, in the order of loading.';
 comment on column stage.events_rejected.batch_id is 'The load that met the record: stage.loads.id.';
@@ -54,21 +55,46 @@ comment on column stage.events_rejected.reason is 'Why the record could not be s
 comment on column stage.events_rejected.raw is
 'The record as it stood; a byte that text cannot hold as \xNN. Personal data.';
 comment on column stage.events_rejected.rejected_at is 'When the record was set aside.';
+comment on column stage.events_rejected.replayed_by is
+'The load that brought the record after all: stage.loads.id; null while it is a reject.';
+comment on column stage.events_rejected.raw_bytes is
+'The record''s bytes where raw can''t tell them; null where they are those of raw, or unknown. Personal data.';
+comment on view stage.standing_rejects is
+'One row per record that is a reject still, also of loads that failed, with what it takes to read it.';
+comment on column stage.standing_rejects.id is 'Number of the reject: stage.events_rejected.id.';
+comment on column stage.standing_rejects.batch_id is 'The load that met the record: stage.loads.id.';
+comment on column stage.standing_rejects.status is 'The load''s status: loaded, or failed.';
+comment on column stage.standing_rejects.file_name is 'Path of the file that held the record; - for standard input.';
+comment on column stage.standing_rejects.format is 'Format in which the file was read.';
+comment on column stage.standing_rejects.header is 'What stood before the file''s records: stage.loads.header.';
+comment on column stage.standing_rejects.line_number is 'Line on which the record starts.';
+comment on column stage.standing_rejects.reason is 'Why the record could not be stored.';
+comment on column stage.standing_rejects.raw is
+'The record as it stood; a byte that text cannot hold as \xNN. Personal data.';
+comment on column stage.standing_rejects.raw_bytes is
+'The record''s bytes where raw can''t tell them: stage.events_rejected.raw_bytes. Personal data.';
 
-comment on table stage.loads is 'One row per load of a file. A content is loaded once, whatever its name.';
+comment on table stage.loads is
+'One row per load of a file, or replay of rejects. A content is loaded once, whatever its name.';
 comment on sequence stage.loads_id_seq is 'Numbers of loads; one that was skipped or undone leaves a gap.';
 comment on column stage.loads.id is 'Number of the load, in the order of beginning: batch_id of its rows.';
-comment on column stage.loads.file_name is 'Path of the file as it was given; - for standard input.';
-comment on column stage.loads.checksum is 'SHA-256 of the file''s bytes, in hexadecimal.';
-comment on column stage.loads.size is 'Size of the file in bytes.';
-comment on column stage.loads.format is 'Format in which the file was read, as jsonl or csv, with its packing.';
+comment on column stage.loads.file_name is
+'Path of the file as it was given; - for standard input; of a replay which rejects it brought.';
+comment on column stage.loads.checksum is
+'SHA-256 of the file''s bytes, in hexadecimal; of a replay that of the numbers of its rejects.';
+comment on column stage.loads.size is 'Size of the file, or of the records of a replay, in bytes.';
+comment on column stage.loads.format is
+'Format in which the file was read, as jsonl or csv, with its packing; rejects for a replay.';
 comment on column stage.loads.rows_loaded is 'Number of its rows in stage.events.';
-comment on column stage.loads.rows_rejected is 'Number of its records in stage.events_rejected.';
+comment on column stage.loads.rows_rejected is
+'Number of its records in stage.events_rejected, those that were loaded since among them.';
 comment on column stage.loads.started_at is 'When the file was opened.';
 comment on column stage.loads.finished_at is 'When the file had been read to its end.';
 comment on column stage.loads.status is
 'loaded, or failed: too many rejects, then the rejects are here and the rows are not.';
 comment on column stage.loads.refreshed_at is 'When a refresh took the load into the marts; null while none has.';
+comment on column stage.loads.header is
+'What stood before the records: a CSV''s header line, the bracket of a JSON array; null for nothing, or unknown.';
 
 comment on table stage.partitions is 'One row per partition of stage.events, also one that was detached.';
 comment on column stage.partitions.table_name is 'The partition''s name in the schema stage.';
@@ -115,5 +141,7 @@ comment on function stage.begin_load() is
 comment on function stage.detach_events(timestamptz) is
 'Takes the raw rows of loads that ended before an instant out of stage.events, as tables of their own; names these.';
 
+comment on function stage.reason_kind(text) is
+'A reason without what differs from record to record: a value is "...", a number N, a byte 0xNN.';
 comment on function stage.input_error(text, text) is
 'What PostgreSQL says of a text as input of int4, float8 or boolean; null where it takes the text.';
