@@ -157,7 +157,7 @@ TAMPERING: dict[str, list[str | tuple[str, set[str]]]] = {
     ],
     "user_days": [
         "update cdm.user_days set count_product_views = 0",
-        "delete from cdm.user_days where utm_campaign = 'spring'",
+        ("delete from cdm.user_days where utm_campaign = 'spring'", {"sources"}),
         ("insert into cdm.user_days select * from cdm.user_days limit 1", {"duplicates"}),
     ],
 }  # fmt: skip

@@ -5,6 +5,7 @@
 {% from "cdm/20_events_hours.sql" import hours_of_views -%}
 {% from "cdm/20_page_totals.sql" import pages_of -%}
 {% from "cdm/20_products_hours.sql" import hours_of_purchases -%}
+{% from "cdm/20_source_totals.sql" import purchases_of_sources, users_of_sources -%}
 {% from "cdm/20_top_pages.sql" import top_pages_of -%}
 {% from "cdm/20_user_days.sql" import sums_of_days, user_day_columns, views_by_day -%}
 create or replace view checks.events_hours as
@@ -28,12 +29,15 @@ comment on column checks.events_hours.count_events is 'Number in cdm.events_hour
 comment on column checks.events_hours.expected_events is 'Number of page views; null where there are none.';
 
 create or replace view checks.purchases as
+with computed_purchases as materialized (
+    select {{ purchase_columns }} from cdm.computed_purchases
+)
 (
     select
         'missing' as problem,
         computed.*
     from (
-        select {{ purchase_columns }} from cdm.computed_purchases
+        select {{ purchase_columns }} from computed_purchases
         except
         select {{ purchase_columns }} from cdm.purchases
     ) as computed
@@ -46,7 +50,7 @@ union all
     from (
         select {{ purchase_columns }} from cdm.purchases
         except
-        select {{ purchase_columns }} from cdm.computed_purchases
+        select {{ purchase_columns }} from computed_purchases
     ) as standing
 );
 
@@ -155,42 +159,39 @@ comment on column checks.user_days.problem is
 {{ comments_on_user_days("checks.user_days") }}
 
 create or replace view checks.sources as
-with users as (
-    select
-        coalesce(referer_url, '(direct)') as referer_url,
-        coalesce(utm_campaign, '(none)') as utm_campaign,
-        count(distinct user_id) as count_users
-    from stage.page_views
-    where user_id is not null
-    group by 1, 2
-),
-purchases as (
+with expected as (
     select
         referer_url,
         utm_campaign,
-        count(*) as count_purchases
-    from cdm.purchases
-    group by 1, 2
+        nullif(sum(count_users)::bigint, 0) as count_users,
+        sum(count_purchases)::bigint as count_purchases
+    from (
+        {{ users_of_sources("cdm.user_days") | indent(8) }}
+        union all
+        {{ purchases_of_sources("cdm.purchases", 1) | indent(8) }}
+    ) as counts
+    group by referer_url, utm_campaign
 )
 select
     referer_url,
     utm_campaign,
     marts.count_users,
-    users.count_users as expected_users,
+    expected.count_users as expected_users,
     marts.count_purchases,
-    coalesce(purchases.count_purchases, 0) as expected_purchases
-from users
-full join purchases using (referer_url, utm_campaign)
+    coalesce(expected.count_purchases, 0) as expected_purchases
+from expected
 full join cdm.sources as marts using (referer_url, utm_campaign)
 where
-    marts.count_users is distinct from users.count_users
-    or marts.count_purchases is distinct from coalesce(purchases.count_purchases, 0);
+    marts.count_users is distinct from expected.count_users
+    or marts.count_purchases is distinct from coalesce(expected.count_purchases, 0);
 
-comment on view checks.sources is 'Every source''s users and purchases are those of the page views and purchases.';
+comment on view checks.sources is
+'Every source''s users and purchases are those of the users'' days and the purchases.';
 comment on column checks.sources.referer_url is 'referer_url; (direct) where it is missing.';
 comment on column checks.sources.utm_campaign is 'utm_campaign; (none) where it is missing.';
 comment on column checks.sources.count_users is 'Number in cdm.sources; null where the row is missing.';
-comment on column checks.sources.expected_users is 'Number of users of the page views; null where there are none.';
+comment on column checks.sources.expected_users is
+'Number of users with a day of this source; null where there are none.';
 comment on column checks.sources.count_purchases is 'Number in cdm.sources; null where the row is missing.';
 comment on column checks.sources.expected_purchases is 'Number of purchases.';
 
