@@ -8,7 +8,9 @@ from typing import Final, NamedTuple
 #: A longer record ends the load: it is a quote or bracket that is never closed, and PostgreSQL could not hold its text.
 MAX_RECORD_BYTES: Final = 2**28
 
+#: So many names of fields that stage.events lacks are kept, and so many characters of each.
 MAX_UNKNOWN: Final = 1000
+_MAX_NAME: Final = 1000
 
 
 class Record(NamedTuple):
@@ -44,7 +46,7 @@ class UnknownFields:
         for name in names:
             if len(self._names) >= MAX_UNKNOWN:
                 return
-            self._names[_printable(name)] = None
+            self._names[_printable(name[:_MAX_NAME])] = None
 
 
 def text_of(raw: bytes) -> str:
