@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -35,15 +36,19 @@ def write_whole(path: Path, content: bytes) -> None:
     """Puts the content in the place of what stands at `path`, at once, and with its rights: a failure leaves that as it
     was.
 
-    What is no plain file, such as /dev/stdout or a pipe, is written to. Raises OSError.
+    What is no plain file, such as /dev/stdout or a pipe, is written to. A link stays one, and what it leads to is
+    written, unless somebody else has put it there. Raises OSError.
     """
+    if path.is_symlink() and path.lstat().st_uid not in (os.geteuid(), 0):
+        raise OSError(errno.EPERM, "it is a link that another user has put there", str(path))
     if path.exists() and not path.is_file():
         path.write_bytes(content)
         return
-    target = path.resolve()  # a link stays one
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    target = path.resolve()
+    temporary = target.with_name(f".{target.name[:100]}.{os.urandom(8).hex()}")
     try:
-        temporary.write_bytes(content)
+        with temporary.open("xb") as file:
+            file.write(content)
         if target.exists():
             temporary.chmod(target.stat().st_mode & 0o777)
         temporary.replace(target)
