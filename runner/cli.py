@@ -7,7 +7,6 @@ with which code it ends, examples.
 from __future__ import annotations
 
 import io
-import json
 import logging
 import os
 import sys
@@ -21,7 +20,7 @@ import click
 
 from .errors import ClickmartError
 from .interrupts import interrupt_text, raise_interrupt, signals_as_interrupts
-from .tables import Block, without_control
+from .tables import Block, json_text, without_control
 from .version import __version__
 
 if TYPE_CHECKING:
@@ -115,12 +114,21 @@ class Commands(Command, click.Group):
     """Commands of one program."""
 
 
+class _Plain(logging.Formatter):
+    """Messages with nothing in them that a terminal would obey: they name files and what a server says."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return without_control(super().format(record))
+
+
 def set_up(ctx: click.Context) -> None:
     """Warnings go to stderr, results to stdout, whatever the terminal knows of letters; a signal that asks to end is
     an interrupt while the command runs."""
     if threading.current_thread() is threading.main_thread():
         ctx.with_resource(signals_as_interrupts())
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Plain("%(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
     # Its warnings are about a connection that is lost: the error that follows says so.
     logging.getLogger("psycopg").setLevel(logging.ERROR)
     # A terminal that lacks a letter of the data shows its code instead.
@@ -707,13 +715,13 @@ def metabase_export(
 def _print(report: Report, as_json: bool) -> None:
     """The result on stdout: as JSON, else laid out for a terminal or as plain text."""
     if as_json:
-        _say(json.dumps(report.as_dict(), ensure_ascii=False, indent=2))
+        _say(json_text(report.as_dict()))
     elif isinstance(report, HasBlocks) and _is_terminal(sys.stdout):
         from . import terminal
 
         terminal.show(report.blocks())
     else:
-        _say(str(report))
+        _say(without_control(str(report)))
 
 
 def _say(result: str | bytes) -> None:

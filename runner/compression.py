@@ -7,13 +7,19 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
-from typing import Any, BinaryIO, Final
+from typing import IO, Any, BinaryIO, Final
 
 from .errors import LoadError
 from .streams import LentFile
 
 _COPY_AGAIN: Final = "copy or download it again"
 _GZIP_BLOCK: Final = 2**16
+#: So much may come out of any file. Beyond it a packed file is a bomb, made to fill a disk or never to end, if so many
+#: times its size came out: events come to 50 times at most, one and the same again and again to some 300.
+_SURE_BYTES: Final = 2**30
+_MAX_RATIO: Final = 500
+#: Ways to pack of which so much comes out at a time as is asked for; of the others a small file may fill the memory.
+_ZIP_METHODS: Final = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
 _ZIP_ERRORS: Final = (
     zipfile.BadZipFile,
     zlib.error,
@@ -25,9 +31,21 @@ _ZIP_ERRORS: Final = (
 )
 
 
-def plain(file: io.RawIOBase, block_size: int) -> Iterator[bytes]:
+def plain(file: io.RawIOBase | IO[bytes], block_size: int) -> Iterator[bytes]:
     """The bytes as they are."""
     while block := file.read(block_size):
+        yield block
+
+
+def bounded(blocks: Iterator[bytes], file: io.RawIOBase | BinaryIO) -> Iterator[bytes]:
+    """The blocks that were unpacked from what of the file was read so far. Raises LoadError for a bomb."""
+    size = 0
+    for block in blocks:
+        size += len(block)
+        if size > _SURE_BYTES and size > _MAX_RATIO * file.tell():
+            raise LoadError(
+                f"it unpacks to more than {_MAX_RATIO} times its size, as events never do: unpack it and load that"
+            )
         yield block
 
 
@@ -89,6 +107,7 @@ class ZipEntry:
     """The one file inside a zip archive. LoadError where the archive is damaged, encrypted or holds more or none."""
 
     def __init__(self, file: io.RawIOBase | BinaryIO) -> None:
+        self._file = file
         try:
             self._archive = zipfile.ZipFile(file)
         except _ZIP_ERRORS as error:
@@ -96,7 +115,7 @@ class ZipEntry:
         entries = [
             entry
             for entry in self._archive.infolist()
-            if not entry.is_dir() and not entry.filename.startswith("__MACOSX/")
+            if not entry.filename.endswith("/") and not entry.filename.startswith("__MACOSX/")
         ]
         if not entries:
             raise LoadError("the zip archive holds no file")
@@ -110,13 +129,14 @@ class ZipEntry:
         self.name: Final = self._entry.filename
         if self._entry.flag_bits & 1:
             raise LoadError(f"{self.name} in the zip archive is encrypted: unpack it and load the file")
+        if self._entry.compress_type not in _ZIP_METHODS:
+            raise LoadError(f"{self.name} in the zip archive is packed by another way than deflate: unpack it")
 
     def blocks(self, block_size: int) -> Iterator[bytes]:
         """The content of the file inside."""
         try:
             with self._archive.open(self._entry) as stream:
-                while block := stream.read(block_size):
-                    yield block
+                yield from bounded(plain(stream, block_size), self._file)
         except _ZIP_ERRORS as error:
             raise LoadError(_zip_fault(error)) from error
 

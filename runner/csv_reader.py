@@ -62,7 +62,9 @@ def read_csv(
         break
     while header and (block := text.next_block()):
         line = text.line
-        if columns := header.columns(block):
+        if _is_blank(block):
+            text.line += block.count(b"\n")
+        elif columns := header.columns(block):
             text.line += block.count(b"\n")
             rows = next(len(column) for column in columns if column is not None)
             yield TableBatch(columns, rows, partial(_all_records, block, line, header))
@@ -210,11 +212,19 @@ class _Header:
         return values
 
 
+def _is_blank(block: bytes) -> bool:
+    """Whether the block has blank lines alone, which are no records."""
+    return block.isspace() and _returns_end_lines(block)
+
+
+def _returns_end_lines(block: bytes) -> bool:
+    """Whether no carriage return stands elsewhere than before a line feed."""
+    return b"\r" not in block or block.count(b"\r") == block.count(b"\r\n")
+
+
 def _is_regular(block: bytes) -> bool:
     """Whether every parser of CSV reads the block alike: quotes stand where they may, and so do carriage returns."""
-    if len(block) > _MAX_BLOCK or b"\0" in block or block.startswith(_BOM):
-        return False
-    if b"\r" in block and block.count(b"\r") != block.count(b"\r\n"):
+    if len(block) > _MAX_BLOCK or b"\0" in block or block.startswith(_BOM) or not _returns_end_lines(block):
         return False
     pieces = block.split(b'"')
     if len(pieces) % 2 == 0:

@@ -14,9 +14,13 @@ from .records import MAX_RECORD_BYTES
 
 #: In so many pieces, each up to one bracket further, the fast way looks for an object that ends there.
 _ATTEMPTS: Final = 4
+#: So far the end of one object is looked for; a longer one is taken bracket by bracket.
+_OBJECT_BYTES: Final = 2**16
 #: So many bytes of elements are tried at a time, and after a failure so many elements are taken singly.
 _SEVERAL_BYTES: Final = 2**16
 _SINGLES: Final = 100
+#: With more brackets open at once an element is none, but the rest of a file that nobody closes.
+_MAX_OPEN: Final = 2**20
 _BLANKS: Final = re.compile(rb"[ \t\n\r]*")
 _OBJECT_END: Final = re.compile(rb"\}[ \t\n\r]*[,\]]")
 _TEXT: Final = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
@@ -55,7 +59,7 @@ def elements(blocks: Iterator[bytes], line: int, many: Callable[[bytes], list[An
     window = _Window(blocks, line)
     window.skip_blanks()
     window.take(1)
-    singles = 0
+    singles = bracketed = 0
     any_element = False
     separator: Element | None = None
     while window.skip_blanks():
@@ -80,9 +84,12 @@ def elements(blocks: Iterator[bytes], line: int, many: Callable[[bytes], list[An
                 continue
             singles = _SINGLES
         singles = max(0, singles - 1)
-        if first == b"{" and (length := _first_object(window)):
-            yield Element(line, window.take(length))
-            continue
+        if first == b"{" and not bracketed:
+            if length := _first_object(window):
+                yield Element(line, window.take(length))
+                continue
+            bracketed = _SINGLES
+        bracketed = max(0, bracketed - 1)
         length = _bracketed_length(window) if first in (b"{", b"[") else _bare_length(window)
         if length is None:
             yield Element(line, window.rest(), reason=_CUT_ELEMENT)
@@ -167,8 +174,9 @@ def _first_object(window: _Window) -> int | None:
     No object is the beginning of another one, so the first piece that is one is the right one.
     """
     end = window.at
+    last = window.at + _OBJECT_BYTES
     for _ in range(_ATTEMPTS):
-        found = _OBJECT_END.search(window.data, end)
+        found = _OBJECT_END.search(window.data, end, last)
         if found is None:
             return None
         end = found.start() + 1
@@ -191,6 +199,8 @@ def _bracketed_length(window: _Window) -> int | None:
         if opening is None:
             opened.append(mark)
             count[mark] += 1
+            if len(opened) > _MAX_OPEN:
+                raise LoadError(f"line {window.line}: an element opens more than {_MAX_OPEN:,} brackets: is it closed?")
         elif count[opening]:
             closed = None
             while closed != opening:

@@ -22,7 +22,7 @@ from .columns import COLUMNS, INDEX, NAMES
 from .json_array import FAULTS, elements
 from .json_values import MAX_DEPTH, parse_object, text_of_value
 from .records import Header, Record, Reject, UnknownFields
-from .streams import whole_lines
+from .streams import refuse_long_line, whole_lines
 
 #: Enough for the parser's own work to outweigh what is done for each batch.
 BATCH_RECORDS: Final = 100
@@ -58,6 +58,9 @@ class JsonReader:
         """An object a line, counted from `line`; blank lines are passed over."""
         for block in whole_lines(blocks):
             for text in _pieces(block):
+                if text.isspace():
+                    line += text.count(b"\n")
+                    continue
                 if rows := self._parser.lines(text):
                     yield RowBatch(rows, partial(self._line_records, text, line))
                     line += len(rows)
@@ -71,13 +74,16 @@ class JsonReader:
     def lines_or_array(self, blocks: Iterator[bytes]) -> Iterator[Batch | list[Record]]:
         """The elements of an array if the first character is its bracket, else an object a line."""
         line = 1
-        start = b""
+        kept: list[bytes] = []
         for block in blocks:
-            start += block
-            if not start.isspace():
+            kept.append(block)
+            if not block.isspace():
                 break
-            line += start.count(b"\n")
-            start = start[start.rfind(b"\n") + 1 :]
+            if count := block.count(b"\n"):
+                line += count
+                kept = [block[block.rfind(b"\n") + 1 :]]
+            refuse_long_line(sum(map(len, kept)))
+        start = b"".join(kept)
         blocks = chain([start], blocks)
         if not start.lstrip().startswith(b"["):
             return self.lines(blocks, line)

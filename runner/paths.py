@@ -49,7 +49,8 @@ def find_files(paths: Iterable[str | os.PathLike[str]]) -> list[str]:
     """The files that the paths stand for, each once: files, folders with all below them, wildcards, "-".
 
     Below a folder or a wildcard only files with a known extension count, and none whose name, or folder's name, starts
-    with a dot or an underscore. Raises LoadError for a path that stands for nothing.
+    with a dot or an underscore. Raises LoadError for a path that stands for nothing, and for a link below it that leads
+    elsewhere: who may put files there must not choose what else is read.
     """
     found: dict[str, str] = {}
     for path in paths:
@@ -96,7 +97,10 @@ def _below(folder: Path) -> list[str]:
     files = []
     for directory, folders, names in os.walk(folder, onerror=_raise):
         folders[:] = [name for name in folders if not name.startswith(HIDDEN)]
-        files += [Path(directory, name) for name in names if _EXTENSION.search(name) and not name.startswith(HIDDEN)]
+        found = [Path(directory, name) for name in names if _EXTENSION.search(name) and not name.startswith(HIDDEN)]
+        # A linked folder is not entered: where it leads to one below, that is read anyway.
+        _refuse_links_out(folder, [*found, *(Path(directory, name) for name in folders)])
+        files += found
     # A link that leads nowhere stays, to be an error; what is no file at all, such as a socket, goes.
     return sorted(str(file) for file in files if file.is_file() or not file.exists())
 
@@ -115,11 +119,22 @@ def _matching(pattern: str) -> list[str]:
     for match in matches:
         if any(part.startswith(hidden) for part in match.relative_to(base).parts):
             continue
+        if match.is_dir() or _EXTENSION.search(match.name):
+            _refuse_links_out(base, [match, *list(match.parents)[: len(match.relative_to(base).parts) - 1]])
         if match.is_dir():
             files += _below(match)
         elif _EXTENSION.search(match.name):
             files.append(str(match))
     return files
+
+
+def _refuse_links_out(folder: Path, paths: Iterable[Path]) -> None:
+    """Raises LoadError where one of the paths below the folder is a link that leads out of it."""
+    for path in paths:
+        if path.is_symlink():
+            target = os.path.realpath(path)
+            if not Path(target).is_relative_to(os.path.realpath(folder)):
+                raise LoadError(f"{path} is a link that leads out of {folder}, to {target}: name it itself to load it")
 
 
 def _raise(error: OSError) -> NoReturn:

@@ -222,7 +222,8 @@ def init_project(folder: str | Path) -> Path:
         for part in PARTS:
             if (builtin_folder() / part).is_dir():
                 shutil.copytree(builtin_folder() / part, target / part, ignore=shutil.ignore_patterns("__pycache__"))
-        (target / FILE_NAME).write_text(DEFAULT_FILE, encoding="utf-8")
+        with (target / FILE_NAME).open("x", encoding="utf-8") as file:
+            file.write(DEFAULT_FILE)
     except OSError as error:
         raise ProjectError(f"{folder}: can't be made: {error.strerror or error}") from None
     return target

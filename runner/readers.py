@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import BinaryIO, Final, Self
 
 from .batches import Batch
-from .compression import ZipEntry, gunzip, plain, unzstd
+from .compression import ZipEntry, bounded, gunzip, plain, unzstd
 from .errors import LoadError
 from .paths import STANDARD_INPUT, Format, naming
 from .records import Header, Record, UnknownFields
@@ -64,6 +64,8 @@ class Source:
             format_ = Format.of(path)
             file = open_files.enter_context(Path(path).open("rb", buffering=0))
             status = os.fstat(file.fileno())
+            if not (stat.S_ISREG(status.st_mode) or stat.S_ISFIFO(status.st_mode)):
+                raise LoadError("it is neither a file nor a pipe, but a device, whose content may have no end")
             size = status.st_size if stat.S_ISREG(status.st_mode) else None
             source = cls(path, format_, InputFile(file, size), block_size)
             source._open_files.push(open_files.pop_all())
@@ -137,15 +139,20 @@ class Source:
         """The content, unpacked."""
         if self._zip_entry:
             return self._zip_entry.blocks(self._block_size)
-        unpack = {"": plain, "gz": gunzip, "zst": unzstd}[self._format.packing]
-        return unpack(self._file, self._block_size)
+        if not self._format.packing:
+            return plain(self._file, self._block_size)
+        unpack = {"gz": gunzip, "zst": unzstd}[self._format.packing]
+        return bounded(unpack(self._file, self._block_size), self._file)
 
     def _seekable(self) -> io.RawIOBase | BinaryIO:
         """A file to be read from any place: this one where it allows that, else a temporary copy, unpacked."""
         if self._file.seekable() and self._format.packing != "gz":
             return self._file
-        unpack = gunzip if self._format.packing == "gz" else plain
-        return self._open_files.enter_context(spool(unpack(self._file, self._block_size)))
+        if self._format.packing == "gz":
+            blocks = bounded(gunzip(self._file, self._block_size), self._file)
+        else:
+            blocks = plain(self._file, self._block_size)
+        return self._open_files.enter_context(spool(blocks))
 
 
 def _zip_format(outer: Format, inner_name: str) -> Format:

@@ -9,7 +9,9 @@ from typing import Final, NamedTuple
 #: A longer record ends the load: it is a quote or bracket that is never closed, and PostgreSQL could not hold its text.
 MAX_RECORD_BYTES: Final = 2**28
 
+#: So many names of fields that stage.events lacks are kept, and so many characters of each.
 MAX_UNKNOWN: Final = 1000
+_MAX_NAME: Final = 1000
 
 #: What `text_of` writes for a byte that text can't hold; the same may have stood in the record.
 _BYTE: Final = re.compile(r"\\x[0-9a-f]{2}")
@@ -48,7 +50,7 @@ class UnknownFields:
         for name in names:
             if len(self._names) >= MAX_UNKNOWN:
                 return
-            self._names[_printable(name)] = None
+            self._names[_printable(name[:_MAX_NAME])] = None
 
 
 class Header:

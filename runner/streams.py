@@ -169,6 +169,12 @@ def without_bom(blocks: Iterator[bytes]) -> Iterator[bytes]:
     yield from blocks
 
 
+def refuse_long_line(length: int) -> None:
+    """Raises LoadError where so many bytes are more than a line may have."""
+    if length > MAX_RECORD_BYTES:
+        raise LoadError(f"a line is longer than {MAX_RECORD_BYTES >> 20} MiB: is the file what its name says?")
+
+
 def whole_lines(blocks: Iterator[bytes]) -> Iterator[bytes]:
     """The same bytes in blocks that each end with a line feed, but for the last, which may lack it."""
     parts: list[bytes | memoryview] = []
@@ -182,7 +188,6 @@ def whole_lines(blocks: Iterator[bytes]) -> Iterator[bytes]:
         if cut < len(block):
             parts.append(memoryview(block)[cut:])
             length += len(block) - cut
-            if length > MAX_RECORD_BYTES:
-                raise LoadError(f"a line is longer than {MAX_RECORD_BYTES >> 20} MiB: is the file what its name says?")
+            refuse_long_line(length)
     if parts:
         yield b"".join(parts)

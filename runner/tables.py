@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from decimal import Decimal
 from typing import Final, Literal
 
 #: Characters that move the cursor or turn the direction of writing.
-_CONTROL: Final = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u2028-\\u202e\\u2066-\\u2069]")
+_CONTROL: Final = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u061c\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069]")
 
 #: What a piece of text is to the reader. `open` is something still to be done.
 Tone = Literal["good", "bad", "open", "quiet", "title"]
@@ -117,6 +118,12 @@ def text_of(value: object) -> str:
     if is_number(value):
         return f"{value:,}"
     return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), str(value))
+
+
+def json_text(data: object) -> str:
+    """JSON for programs, in which nothing stands that a terminal would obey."""
+    text = json.dumps(data, ensure_ascii=False, indent=2)
+    return re.sub("[^\n]+", lambda line: _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", line[0]), text)
 
 
 def without_control(message: str) -> str:

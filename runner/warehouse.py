@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 import psycopg
+from psycopg.conninfo import conninfo_to_dict
 
 from .embedded import EmbeddedServer
 from .errors import SqlError, WarehouseError
@@ -22,6 +23,7 @@ OLDEST_SERVER: Final = 150000
 NO_CONNECTION_STRING: Final = (
     "the DSN is no connection string; write postgresql://user@host/database or host=... dbname=..."
 )
+_PASSWORD_KEYWORD: Final = re.compile(r"\b(?:password|passwd|pwd)\s*[=:]", re.IGNORECASE)
 
 Connection = psycopg.Connection[tuple[object, ...]]
 
@@ -104,10 +106,11 @@ def message_of(error: psycopg.Error) -> str:
 
 def find_warehouse(dsn: str | None = None, folder: str | Path | None = None) -> Warehouse:
     """The warehouse that `dsn` names, else CLICKMART_DSN, else libpq's variables, else the embedded one of `folder`
-    (None is the current folder). Raises WarehouseError for a URL that libpq would misread."""
+    (None is the current folder). Raises WarehouseError for a DSN that libpq would misread."""
     dsn = dsn or os.environ.get(DSN_VARIABLE)
     if dsn:
         _refuse_unescaped(dsn)
+        _refuse_misplaced(dsn)
         return Warehouse(dsn)
     if any(os.environ.get(name) for name in LIBPQ_VARIABLES):
         return Warehouse("")
@@ -121,6 +124,19 @@ def _refuse_unescaped(dsn: str) -> None:
     port = user.rpartition(":")[2] if ":" in user and not at else ""
     if "@" in host or ("@" in rest and re.search(r"[^\d\]]", port)):
         raise WarehouseError("in a user or a password of the DSN, @ / ? # must be written %40 %2F %3F %23")
+
+
+def _refuse_misplaced(dsn: str) -> None:
+    """libpq takes a password that stands in the wrong place for a host, a user or a port, and says that in its errors:
+    `host=db;password=x`, or `postgresql://me:x/shop` with the host forgotten."""
+    try:
+        parts = conninfo_to_dict(dsn)
+    except psycopg.ProgrammingError:
+        return  # as the connection will say
+    port = str(parts.get("port", ""))
+    others = [str(value) for keyword, value in parts.items() if keyword != "password"]
+    if not re.fullmatch(r"[0-9, ]*", port) or any(_PASSWORD_KEYWORD.search(value) for value in others):
+        raise WarehouseError(NO_CONNECTION_STRING)
 
 
 def libpq_environment(conninfo: str) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -44,13 +45,16 @@ def writing_whole(path: Path) -> Iterator[BinaryIO]:
     """A file to write to, which takes the place of what stands at `path` at the end, at once, and with its rights: a
     failure leaves that as it was.
 
-    What is no plain file, such as /dev/stdout or a pipe, is written to. Raises OSError.
+    What is no plain file, such as /dev/stdout or a pipe, is written to. A link stays one, and what it leads to is
+    written, unless somebody else has put it there. Raises OSError.
     """
+    if path.is_symlink() and path.lstat().st_uid not in (os.geteuid(), 0):
+        raise OSError(errno.EPERM, "it is a link that another user has put there", str(path))
     if path.exists() and not path.is_file():
         with path.open("wb") as file:
             yield file
         return
-    target = path.resolve()  # a link stays one
+    target = path.resolve()
     temporary = target.with_name(f".{target.name[:100]}.new")
     with _open_alone(temporary) as file:
         try:
@@ -84,5 +88,8 @@ def _open_alone(path: Path) -> BinaryIO:
             raise
         # Else whoever had it before has put it in its place, or removed it.
         if status and os.path.samestat(status, os.fstat(file.fileno())):
-            return file
+            if status.st_uid in (os.geteuid(), 0):
+                return file
+            file.close()
+            raise OSError(errno.EPERM, "another user's file is in the way", str(path))
         file.close()

@@ -54,11 +54,15 @@ def given(record: Record) -> dict[str, str]:
 
 def read(path: Path | str, block_size: int = BLOCK_BYTES) -> Reading:
     with Source.open(str(path), block_size=block_size) as source:
-        records = exact(source.batches())
-        raws = [raw_text(source.raw_bytes(record.raw)) for record in records]
-        for record in records:
-            assert (record.values is None) != (record.reason is None)
-        return Reading(records, raws, source.unknown, source.format, source.checksum, source.size)
+        return reading_of(source)
+
+
+def reading_of(source: Source) -> Reading:
+    records = exact(source.batches())
+    raws = [raw_text(source.raw_bytes(record.raw)) for record in records]
+    for record in records:
+        assert (record.values is None) != (record.reason is None)
+    return Reading(records, raws, source.unknown, source.format, source.checksum, source.size)
 
 
 def read_bytes(folder: Path, name: str, content: bytes | str, block_size: int = BLOCK_BYTES) -> Reading:
