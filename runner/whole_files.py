@@ -46,8 +46,9 @@ def write_whole(path: Path, content: bytes) -> None:
         return
     target = path.resolve()
     temporary = target.with_name(f".{target.name[:100]}.{os.urandom(8).hex()}")
+    file = temporary.open("xb")  # never what somebody else has put there
     try:
-        with temporary.open("xb") as file:
+        with file:
             file.write(content)
         if target.exists():
             temporary.chmod(target.stat().st_mode & 0o777)
