@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo test lint types thorough bench docs clean
+.PHONY: setup demo test lint types thorough fuzz bench docs clean
 
 demo: $(VENV)/installed
 	$(BIN)/clickmart demo
@@ -15,7 +15,13 @@ test: lint types
 
 # The properties with thousands of examples each and the faults by the hundred, which takes two hours.
 thorough: setup
-	$(BIN)/python -m pytest tests/test_laws.py tests/test_faults*.py tests/test_spark_loader.py --thorough
+	$(BIN)/python -m pytest tests/test_laws.py tests/test_faults*.py tests/test_bad_input.py tests/test_spark_loader.py --thorough
+
+# Files made by a coverage-guided fuzzer, for ten minutes; longer: make fuzz FUZZ=-max_total_time=3600
+FUZZ ?= -max_total_time=600
+fuzz: setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[fuzz]'
+	$(BIN)/python tests/fuzz_load.py $(FUZZ)
 
 # The figures of docs/performance.md, which take an hour or more at full size; less: make bench BENCH='--events 100000'
 bench: $(VENV)/installed-bench
