@@ -84,7 +84,7 @@ def test_a_connection_that_breaks_at_any_byte_is_said_to_be_lost_and_nothing_is_
     draw = random.Random(request.node.name)
     files: dict[str, list[Event]] = {}
     longest = 0
-    for number in rounds(request, 5, 60):
+    for number in rounds(request, 4, 60):
         new = [str(tmp_path / f"{number}-{part}.jsonl") for part in range(2)]
         for part, file in enumerate(new):
             files[file] = some_events(2 * number + part)

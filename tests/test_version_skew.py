@@ -120,6 +120,8 @@ def test_a_newer_project_brings_a_warehouse_of_any_older_one_up_to_itself(
                 f"migrations/{name}" for name in names[count:]
             ]
             clickmart.load(write(tmp_path / "b.jsonl", some_events(2)), dsn=dsn)
+            # Nothing was applied yet but migrations: whoever loads then needs them all.
+            assert value(dsn, "select count(*) from clickmart.migrations") == len(names)
             report = clickmart.apply(dsn=dsn)
             assert report.new_loads == 2
             with Warehouse(dsn).connect() as connection:
