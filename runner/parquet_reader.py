@@ -15,13 +15,9 @@ from typing import Any, BinaryIO, Final
 from .batches import Batch, TableBatch
 from .columns import COLUMNS, INDEX, NAMES
 from .errors import LoadError
+from .parquet_batches import bounded_batches, open_parquet
 from .records import Record, UnknownFields, has_surrogates
-from .streams import LentFile
 
-#: Some megabyte of text.
-_BATCH_ROWS: Final = 2048
-#: Bytes of a column that are held at a time, where it would be all of a row group.
-_COLUMN_BUFFER: Final = 2**18
 _EPOCH: Final = date(1970, 1, 1)
 #: The Gregorian calendar repeats itself: so many days are so many years.
 _CYCLE_DAYS: Final = 146_097
@@ -40,12 +36,9 @@ def read_parquet(file: RawIOBase | BinaryIO, unknown: UnknownFields) -> Iterator
     Raises LoadError where the file is damaged, or none of its columns is one of stage.events.
     """
     import pyarrow
-    from pyarrow import parquet
 
     try:
-        with parquet.ParquetFile(
-            LentFile(file), pre_buffer=False, buffer_size=_COLUMN_BUFFER, coerce_int96_timestamp_unit="us"
-        ) as source:
+        with open_parquet(file) as source:
             names: list[str] = source.schema_arrow.names
             if INDEX.keys().isdisjoint(names):
                 raise LoadError(
@@ -54,7 +47,7 @@ def read_parquet(file: RawIOBase | BinaryIO, unknown: UnknownFields) -> Iterator
                 )
             unknown.add(name for name in names if name not in INDEX)
             row = 1
-            for batch in source.iter_batches(_BATCH_ROWS, use_threads=False):
+            for batch in bounded_batches(source):
                 yield _batch(batch, row)
                 row += batch.num_rows
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:

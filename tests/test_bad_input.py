@@ -268,10 +268,13 @@ HOSTILE_FILES: dict[str, Callable[[], bytes]] = {
     "fields.jsonl": lambda: json.dumps({"os": "a"} | {f"c{n}": n for n in range(10**5)}).encode(),
     "fields.csv": lambda: b"os," + b",".join(b"c%d" % n for n in range(10**5)) + b"\na" + b"," * 10**5 + b"\nb\n",
     "names.jsonl": lambda: b"".join(b'{"%d%s": 1}\n' % (n, b"k" * 2**20) for n in range(70)),
-    "commas.json": lambda: b"[" + b'{"a":1}x,' * 100_000 + b'{"os": "a"}]',
+    "commas.json": lambda: b"[" + b'{"a":1}x,' * 50_000 + b'{"os": "a"}]',
     "blanks.json": lambda: b" " * (2**28 + 2**21),
     "blanks.jsonl": lambda: b"\n" * 2**27,
     "blanks.csv": lambda: b"os,x\n" + b"\r\n" * 2**26,
+    "dictionary.parquet": lambda: parquet_bytes(
+        pa.table({"os": pa.DictionaryArray.from_arrays(pa.array([0] * 2048, pa.int32()), ["x" * 200_000])})
+    ),
     "line.jsonl": lambda: b"",
     "line.csv": lambda: b"",
 }
@@ -310,10 +313,11 @@ except LoadError as error:
         ("fields.jsonl", 1, 0, 150, ""),
         ("fields.csv", 2, 0, 150, ""),
         ("names.jsonl", 70, 0, 50, ""),
-        ("commas.json", 100_001, 100_000, 60, ""),
+        ("commas.json", 50_001, 50_000, 60, ""),
         ("blanks.json", 0, 0, 700, "a line is longer than 256 MiB"),
         ("blanks.jsonl", 0, 0, 40, ""),
         ("blanks.csv", 0, 0, 40, ""),
+        ("dictionary.parquet", 2048, 0, 400, ""),
         ("line.jsonl", 0, 0, 700, "a line is longer than 256 MiB"),
         ("line.csv", 0, 0, 700, "a line is longer than 256 MiB"),
     ],
