@@ -232,7 +232,7 @@ def load(
     """Load files into stage.events, each content once.
 
     PATH is a file, a folder, of which all files are loaded, a glob, or - for JSON lines on standard input. Below a
-    folder or a glob a link that leads out of it is an error. A named pipe is read to its end, a device not at all.
+    folder or a glob a link that leads out of it is an error. A named pipe is read to its end, a device is refused.
     Formats: .jsonl, .ndjson, .json, .csv and .parquet, each also .gz; the first four also .zst and .zip.
 
     Each file is one transaction: all of it is loaded, or nothing. A file whose content is loaded already is skipped,
