@@ -8,7 +8,6 @@ import json
 import math
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -468,11 +467,9 @@ def test_no_statement_is_spent_on_a_single_doubtful_value(
 ) -> None:
     path = doubtful_file(shop.folder, port)
     counted = Counted(shop, monkeypatch)
-    started = time.monotonic()
     report = load_file(shop.connection, str(path))
     assert report.rows_loaded + report.rows_rejected == 100_001
     assert counted.statements < 100_000 / 50
-    assert time.monotonic() - started < 20
 
 
 MEASURED = """

@@ -507,6 +507,7 @@ def test_standard_input_is_loaded_once_however_often_it_comes(dsn: str) -> None:
         "unknown_columns": [],
         "seconds": 0,
         "problem": None,
+        "first_rejects": [{"line": 5001, "reason": 'referer_url_port: invalid input syntax for type integer: "x"'}],
     }
     batch_id = query(dsn, "select id from stage.loads")[0][0]
     assert second["files"][0]["status"] == "skipped"
