@@ -396,7 +396,7 @@ def apply(dsn: str | None, plan: bool, full: bool, jobs: int | None, project: st
 @json_option
 @click.pass_obj
 def status(dsn: str | None, exit_code: bool, project: str | None, as_json: bool) -> None:
-    """Show what is applied, pending, drifted and unknown, and the last loads.
+    """Show what is applied, pending or drifted, and the last loads.
 
     Pending: migrations and SQL files of the project that are not applied as they stand, loads that are not in the
     marts yet. Drifted: a migration that was changed after it was applied. Unknown: one that was applied and that the

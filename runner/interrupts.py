@@ -8,21 +8,25 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Final
 
-#: Sent by whoever stops a service, and by a terminal that is closed.
-_SIGNALS: Final = (signal.SIGTERM, signal.SIGHUP)
+#: Sent by Ctrl-C, by whoever stops a service, and by a terminal that is closed.
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-class Terminated(KeyboardInterrupt):
-    """One of these signals: `str()` is its name. All that cleans up after Ctrl-C, psycopg too, cleans up after it."""
+class Signalled(KeyboardInterrupt):
+    """One of these signals: `str()` is its name. All that cleans up after Ctrl-C, psycopg too, cleans up after it.
+
+    Not KeyboardInterrupt itself for Ctrl-C either: where one has passed through a text that was executed, as a data
+    class makes one, Python ends by the signal in spite of the exit code.
+    """
 
 
 @contextmanager
 def signals_as_interrupts() -> Iterator[None]:
-    """Has the signals raise Terminated in the main thread. One that is ignored, as nohup has it, stays so."""
+    """Has the signals raise Signalled in the main thread. One that is ignored, as nohup has it, stays so."""
     before = {number: signal.getsignal(number) for number in _SIGNALS}
-    taken = [number for number, handler in before.items() if handler == signal.SIG_DFL]
+    taken = [number for number, handler in before.items() if handler in (signal.SIG_DFL, signal.default_int_handler)]
     for number in taken:
-        signal.signal(number, _terminate)
+        signal.signal(number, _interrupt)
     try:
         yield
     finally:
@@ -30,8 +34,8 @@ def signals_as_interrupts() -> Iterator[None]:
             signal.signal(number, before[number])
 
 
-def _terminate(number: int, frame: FrameType | None) -> None:
-    raise Terminated(signal.Signals(number).name)
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise Signalled(signal.Signals(number).name)
 
 
 @contextmanager
@@ -56,5 +60,5 @@ def raise_interrupt(error: BaseException) -> None:
 
 def interrupt_text(interrupt: KeyboardInterrupt) -> str:
     """The message for a person."""
-    how = f"ended by {interrupt}" if isinstance(interrupt, Terminated) else "interrupted"
+    how = "interrupted" if str(interrupt) in ("", "SIGINT") else f"ended by {interrupt}"
     return "; ".join([how, *getattr(interrupt, "__notes__", []), "what was not finished is undone"])

@@ -25,7 +25,7 @@ import pytest
 from clickmart import loading, state
 from clickmart.embedded import EmbeddedServer
 from clickmart.errors import WarehouseError
-from clickmart.interrupts import Terminated
+from clickmart.interrupts import Signalled
 from clickmart.warehouse import Warehouse
 from conftest import Server, Shop, open_shop, read_marts
 from faults import (
@@ -154,8 +154,9 @@ def end_at_any_moment(
         assert re.fullmatch(f"clickmart: (interrupted|ended by {number.name}); ([^\n]+; )?{UNDONE}", error)
         assert output == ""
     else:
-        # Done before it came, or ended by it while Python itself was coming to its end.
+        # Done before it came, or ended by it while Python itself was coming to its end, with all that was to be done.
         assert code in (0, -number)
+        assert "clickmart: " not in error
     return number.name, {0: "done", 1: "undone"}.get(code, "killed")
 
 
@@ -286,7 +287,7 @@ def test_an_error_in_the_wake_of_an_interrupt_is_the_interrupt(
     def broken_off(*_: object, **__: object) -> None:
         begun.append(1)
         try:
-            raise Terminated("SIGTERM")
+            raise Signalled("SIGTERM")
         finally:
             raise WarehouseError("another command is already in progress")
 
