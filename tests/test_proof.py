@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -449,19 +450,44 @@ def waits_for(shop: Shop, running: Future[Any], process: int) -> None:
 PROVE = "select mart, rows_compared, rows_differing from checks.prove()"
 
 
-def test_loads_and_applies_go_on_while_the_marts_are_proven_as_they_were(shop: Shop) -> None:
-    with Warehouse(shop.dsn).connect() as proving, proving.transaction():
-        proving.execute("set transaction isolation level repeatable read")
-        proving.execute("select checks.hold_page_views()")
-        shop.query("select set_config('lock_timeout', '500ms', false)")
-        shop.load(*journey("u3", PURCHASE))
+def no_apply_runs(shop: Shop) -> bool:
+    return query(shop.dsn, "select pg_try_advisory_lock(hashtextextended('clickmart.apply', 0))") == [(True,)]
+
+
+@contextmanager
+def proof_held(shop: Shop) -> Iterator[tuple[Future[ProofReport], int]]:
+    """A proof that has but two marts to compare and goes on at the end, with its server process."""
+    with ThreadPoolExecutor() as threads, psycopg.connect(shop.dsn) as holding:
+        holding.execute("alter view cdm.top_pages set (security_barrier = false)")  # readers of the view alone wait
+        proving = threads.submit(prove, shop)
+        waits_for(shop, proving, holding.info.backend_pid)
+        ((process,),) = shop.query(
+            "select pid from pg_stat_activity where %s = any (pg_blocking_pids(pid))", holding.info.backend_pid
+        )
+        yield proving, int(str(process))
+
+
+def test_applies_go_on_while_the_marts_are_proven_as_they_were(shop: Shop) -> None:
+    shop.load(*journey("u3", PURCHASE))
+    with proof_held(shop) as (proving, _):
+        assert no_apply_runs(shop)
         assert shop.apply().new_loads == 1
-        rows = proving.execute(PROVE).fetchall()
-    assert [(mart, differing) for mart, _, differing in rows] == [(mart, 0) for mart in MARTS]
-    assert rows[0] == ("page_views", 11, 0)
+        assert not proving.done()
+    report = proving.result()
+    assert differing(report) == {}
+    assert (report.users, report.marts[0].rows_compared) == (2, 11)
     after = prove(shop)
     assert differing(after) == {}
     assert (after.users, after.marts[0].rows_compared) == (3, 15)
+
+
+def test_a_load_goes_on_while_the_marts_are_proven(shop: Shop) -> None:
+    with Warehouse(shop.dsn).connect() as proving, proving.transaction():
+        proving.execute("set transaction isolation level repeatable read")
+        proving.execute(PROVE)
+        shop.query("select set_config('lock_timeout', '500ms', false)")
+        shop.load(*journey("u3", PURCHASE))
+        assert proving.execute(PROVE).fetchone() == ("page_views", 11, 0)
 
 
 def test_an_apply_that_builds_anew_waits_for_the_proof(shop: Shop) -> None:
@@ -488,9 +514,7 @@ def test_the_proof_lets_an_apply_end_first(shop: Shop, caplog: pytest.LogCapture
                 time.sleep(0.01)
         assert differing(proving.result()) == {}
     assert "proving purchases" in caplog.text
-    with psycopg.connect(shop.dsn, autocommit=True) as other:
-        free = other.execute("select pg_try_advisory_lock(hashtextextended('clickmart.apply', 0))").fetchone()
-        assert free == (True,)
+    assert no_apply_runs(shop)
 
 
 def test_page_views_built_anew_after_the_transaction_had_begun_are_not_taken_for_none(shop: Shop) -> None:
@@ -517,23 +541,12 @@ def test_a_transaction_may_prove_more_than_once(shop: Shop) -> None:
 
 def test_a_proof_that_an_apply_and_it_would_wait_for_each_other_gives_way(shop: Shop) -> None:
     """Here an apply that changes the view cdm.sources and builds anew while the proof is under way."""
-    with (
-        ThreadPoolExecutor() as threads,
-        psycopg.connect(shop.dsn) as holding,
-        psycopg.connect(shop.dsn) as applying,
-        Warehouse(shop.dsn).connect() as watching,
-    ):
-        holding.execute("lock table stage.partitions in access exclusive mode")
-        proving = threads.submit(prove, shop)
-        waits_for(shop, proving, holding.info.backend_pid)
-        (process,) = watching.execute(
-            "select pid from pg_stat_activity where %s = any (pg_blocking_pids(pid))", (holding.info.backend_pid,)
-        ).fetchone() or (0,)
-        applying.execute("lock table cdm.sources in access exclusive mode")
-        emptied = threads.submit(applying.execute, "truncate stage.page_views")
-        waits_for(Shop(shop.dsn, watching, shop.folder), emptied, int(str(process)))
-        time.sleep(1.2)  # an apply that has waited for a while is not the one that finds the deadlock
-        holding.rollback()
+    with ThreadPoolExecutor() as threads, psycopg.connect(shop.dsn) as applying:
+        with proof_held(shop) as (proving, process):
+            applying.execute("lock table cdm.sources in access exclusive mode")
+            emptied = threads.submit(applying.execute, "truncate stage.page_views")
+            waits_for(shop, emptied, process)
+            time.sleep(1.2)  # who has waited longer than deadlock_timeout is not the one that finds the deadlock
         with pytest.raises(SqlError, match="an apply changes just now what is to be proven; prove again"):
             proving.result()
         emptied.result()
