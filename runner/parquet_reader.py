@@ -15,9 +15,12 @@ from typing import Any, BinaryIO, Final
 from .batches import Batch, TableBatch
 from .columns import COLUMNS, INDEX, NAMES
 from .errors import LoadError
-from .parquet_batches import bounded_batches, open_parquet
+from .parquet_batches import bounded_batches
 from .records import Record, UnknownFields, has_surrogates
+from .streams import LentFile
 
+#: Bytes of a column that are held at a time, where it would be all of a row group.
+_COLUMN_BUFFER: Final = 2**18
 _EPOCH: Final = date(1970, 1, 1)
 #: The Gregorian calendar repeats itself: so many days are so many years.
 _CYCLE_DAYS: Final = 146_097
@@ -36,9 +39,12 @@ def read_parquet(file: RawIOBase | BinaryIO, unknown: UnknownFields) -> Iterator
     Raises LoadError where the file is damaged, or none of its columns is one of stage.events.
     """
     import pyarrow
+    from pyarrow import parquet
 
     try:
-        with open_parquet(file) as source:
+        with parquet.ParquetFile(
+            LentFile(file), pre_buffer=False, buffer_size=_COLUMN_BUFFER, coerce_int96_timestamp_unit="us"
+        ) as source:
             names: list[str] = source.schema_arrow.names
             if INDEX.keys().isdisjoint(names):
                 raise LoadError(
