@@ -6,41 +6,30 @@ with which code it ends, examples.
 
 from __future__ import annotations
 
-import io
-import logging
-import os
 import sys
-import threading
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
-from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Final, Literal, Protocol, runtime_checkable
+from contextlib import nullcontext
+from typing import Literal
 
 import click
 
+from .cli_metabase import metabase
+from .cli_rejects import rejects
+from .command import (
+    PENDING,
+    Commands,
+    PassThrough,
+    complete_files,
+    complete_folders,
+    json_option,
+    print_load,
+    print_report,
+    progress,
+    project_option,
+    say,
+    set_up,
+)
 from .errors import ClickmartError
-from .interrupts import interrupt_text, raise_interrupt, signals_as_interrupts
-from .tables import Block, json_text, without_control
 from .version import __version__
-
-if TYPE_CHECKING:
-    from click.shell_completion import CompletionItem
-
-    from .load_report import LoadReport
-
-PENDING: Final = 3
-
-
-def _folders(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    from click.shell_completion import CompletionItem
-
-    return [CompletionItem(incomplete, type="dir")]
-
-
-def _files(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    from click.shell_completion import CompletionItem
-
-    return [CompletionItem(incomplete, type="file")]
 
 
 def _sql_names(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
@@ -53,87 +42,6 @@ def _sql_names(ctx: click.Context, parameter: click.Parameter, incomplete: str) 
         return []
     found = (next((name for name in of_file if name.startswith(incomplete)), None) for of_file in names.values())
     return [name for name in found if name]
-
-
-json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON, for programs.")
-project_option = click.option(
-    "--project",
-    metavar="DIR",
-    help="The project folder, as init makes one; left out, the built-in project.",
-    default=None,
-    shell_complete=_folders,
-)
-
-
-class Report(Protocol):
-    def as_dict(self) -> dict[str, Any]: ...
-
-
-@runtime_checkable
-class HasBlocks(Protocol):
-    """What can be laid out for a terminal."""
-
-    def blocks(self) -> Iterable[Block]: ...
-
-
-class Command(click.Command):
-    """Says an error in one message on stderr and ends with its exit code; CLICKMART_DEBUG=1 shows the traceback."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            try:
-                return super().invoke(ctx)
-            except Exception as error:
-                raise_interrupt(error)
-                raise
-        except ClickmartError as error:
-            if os.environ.get("CLICKMART_DEBUG"):
-                raise
-            click.echo(without_control(f"clickmart: {error}"), err=True)
-            ctx.exit(error.exit_code)
-        except KeyboardInterrupt as interrupt:
-            with suppress(OSError):  # of a terminal that is closed
-                click.echo(f"clickmart: {interrupt_text(interrupt)}", err=True)
-            ctx.exit(1)
-        except click.NoSuchOption as error:
-            if error.option_name != "--dsn":
-                raise
-            message = "--dsn stands before the command: clickmart --dsn DSN COMMAND."
-            raise click.UsageError(message, error.ctx) from None
-        except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
-            raise
-        except Exception as error:
-            if os.environ.get("CLICKMART_DEBUG"):
-                raise
-            what = without_control(f"{type(error).__name__}: {error}")
-            click.echo(f"clickmart: a fault of clickmart itself: {what}\nCLICKMART_DEBUG=1 shows where", err=True)
-            ctx.exit(1)
-
-
-class Commands(Command, click.Group):
-    """Commands of one program."""
-
-
-class _Plain(logging.Formatter):
-    """Messages with nothing in them that a terminal would obey: they name files and what a server says."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        return without_control(super().format(record))
-
-
-def set_up(ctx: click.Context) -> None:
-    """Warnings go to stderr, results to stdout, whatever the terminal knows of letters; a signal that asks to end is
-    an interrupt while the command runs."""
-    if threading.current_thread() is threading.main_thread():
-        ctx.with_resource(signals_as_interrupts())
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Plain("%(message)s"))
-    logging.basicConfig(level=logging.WARNING, handlers=[handler])
-    # Its warnings are about a connection that is lost: the error that follows says so.
-    logging.getLogger("psycopg").setLevel(logging.ERROR)
-    # A terminal that lacks a letter of the data shows its code instead.
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -184,11 +92,11 @@ def demo(dsn: str | None, as_json: bool) -> None:
 
     with progress():
         report = api.demo(dsn=dsn)
-    _print(report, as_json)
+    print_report(report, as_json)
 
 
 @main.command()
-@click.argument("folder", metavar="DIR", shell_complete=_folders)
+@click.argument("folder", metavar="DIR", shell_complete=complete_folders)
 def init(folder: str) -> None:
     """Copy the built-in project folder to DIR, to change it.
 
@@ -202,11 +110,11 @@ def init(folder: str) -> None:
     """
     from . import api
 
-    _say(str(api.init(folder)))
+    say(str(api.init(folder)))
 
 
 @main.command()
-@click.argument("paths", metavar="PATH...", nargs=-1, required=True, shell_complete=_files)
+@click.argument("paths", metavar="PATH...", nargs=-1, required=True, shell_complete=complete_files)
 @click.option(
     "--max-rejects",
     metavar="N",
@@ -260,98 +168,7 @@ def load(
     print_load(report, as_json)
 
 
-loads_option = click.option(
-    "--load",
-    "loads",
-    metavar="N",
-    type=int,
-    multiple=True,
-    help="Those of load N alone, and of others given; left out, of all.",
-)
-
-
-@main.group(invoke_without_command=True, subcommand_metavar="[COMMAND] [ARGS]...")
-@loads_option
-@json_option
-@click.pass_context
-def rejects(ctx: click.Context, loads: tuple[int, ...], as_json: bool) -> None:
-    """List the records that could not be stored; export, replay.
-
-    Without a command: how many there are for each reason, values, lines and the like left out of it, in which files,
-    and the first of them. Only reads.
-
-    \b
-    Examples:
-      clickmart rejects
-      clickmart rejects --load 12 --json
-      clickmart rejects export rejects.jsonl
-      clickmart rejects replay
-    """
-    if ctx.invoked_subcommand is not None:
-        if loads or as_json:
-            raise click.UsageError(f"options stand behind the command: clickmart rejects {ctx.invoked_subcommand} ...")
-        return
-    from . import api
-
-    _print(api.rejects(loads=loads, dsn=ctx.obj), as_json)
-
-
-@rejects.command(name="export")
-@click.argument("file", metavar="FILE", shell_complete=_files)
-@loads_option
-@json_option
-@click.pass_obj
-def rejects_export(dsn: str | None, file: str, loads: tuple[int, ...], as_json: bool) -> None:
-    """Write the rejected records to FILE as they came, to be corrected and loaded.
-
-    They are written byte for byte: rows of CSV below their header line, lines of JSON as lines, elements of a JSON
-    array as an array; rows of Parquet as lines of JSON. FILE is put in its place whole or not at all; - is standard
-    output. What doesn't fit one file is refused, unless FILE is a folder, or ends with a slash: then each load has a
-    file of its own in it. Rejects of loads that failed are left out, unless --load names one.
-
-    Ends with 1 if they don't fit FILE, or it can't be written.
-
-    \b
-    Examples:
-      clickmart rejects export rejects.jsonl
-      clickmart rejects export --load 12 rejects.csv
-      clickmart rejects export rejects/
-    """
-    from . import api
-
-    if as_json and file == "-":
-        raise click.UsageError("--json describes a file; - writes none")
-    report = api.rejects_export(file, loads=loads, dsn=dsn)
-    if file != "-":
-        _print(report, as_json)
-    else:
-        for warning in report.warnings():
-            click.echo(f"clickmart: {warning}", err=True)
-
-
-@rejects.command(name="replay")
-@loads_option
-@json_option
-@click.pass_obj
-def rejects_replay(dsn: str | None, loads: tuple[int, ...], as_json: bool) -> None:
-    """Load the rejected records that can be stored by now.
-
-    They are read as their files were: what a newer clickmart or a changed column takes comes in, all in one
-    transaction, as a load of its own that the next apply takes into the marts; the others stay. Each comes in once,
-    however often and by how many a replay is run. Rejects of loads that failed stay: load their files.
-
-    Ends with 1 if the server refuses the rows: then nothing is replayed.
-
-    \b
-    Examples:
-      clickmart rejects replay
-      clickmart rejects replay --load 12 --json
-    """
-    from . import api
-
-    with progress():
-        report = api.rejects_replay(loads=loads, dsn=dsn)
-    _print(report, as_json)
+main.add_command(rejects)
 
 
 @main.command()
@@ -387,7 +204,7 @@ def apply(dsn: str | None, plan: bool, full: bool, jobs: int | None, project: st
 
     with progress():
         report = api.apply(dsn=dsn, project=project, plan=plan, full=full, jobs=jobs)
-    _print(report, as_json)
+    print_report(report, as_json)
 
 
 @main.command()
@@ -410,7 +227,7 @@ def status(dsn: str | None, exit_code: bool, project: str | None, as_json: bool)
     from . import api
 
     report = api.status(dsn=dsn, project=project)
-    _print(report, as_json)
+    print_report(report, as_json)
     if exit_code and report.pending:
         click.get_current_context().exit(PENDING)
 
@@ -435,7 +252,7 @@ def render(name: str | None, project: str | None) -> None:
     from . import api
 
     # As bytes: SQL is UTF-8, whatever the terminal is.
-    _say(api.render(name, project=project).encode())
+    say(api.render(name, project=project).encode())
 
 
 @main.command()
@@ -486,11 +303,11 @@ def check(
     if prove:
         with progress():
             proof = api.prove(dsn=dsn, project=project, sample=sample, seed=seed)
-        _print(proof, as_json)
+        print_report(proof, as_json)
         failure, failed = "what stands is not what a full build makes", proof.failed
     else:
         report = api.check(dsn=dsn, project=project)
-        _print(report, as_json)
+        print_report(report, as_json)
         failure, failed = "a check failed", report.failed
     if failed:
         click.echo(f"clickmart: {failure}", err=True)
@@ -503,7 +320,7 @@ def check(
     "-o",
     metavar="FILE",
     help="The page's file, - for standard output; for images their folder. Left out, report.html or report.",
-    shell_complete=_files,
+    shell_complete=complete_files,
 )
 @click.option("--format", type=click.Choice(["html", "png"]), default="html", help="One page, or an image a card.")
 @click.option(
@@ -544,9 +361,9 @@ def report(
     values = dict(map(_named_value, filters))
     written = api.report(output, dsn=dsn, project=project, format=format, dashboards=dashboards, filters=values)
     if written.page is not None:
-        _say(written.page.encode())  # as bytes: it is UTF-8, whatever the terminal is
+        say(written.page.encode())  # as bytes: it is UTF-8, whatever the terminal is
     else:
-        _print(written, as_json)
+        print_report(written, as_json)
 
 
 def _named_value(said: str) -> tuple[str, str]:
@@ -554,13 +371,6 @@ def _named_value(said: str) -> tuple[str, str]:
     if not equals:
         raise click.UsageError(f"--filter takes NAME=VALUE, found {said!r}")
     return name, value
-
-
-class PassThrough(click.Command):
-    """A command that takes every argument as it is, `--help` and `--` too."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        return super().parse_args(ctx, ["--", *args])
 
 
 @main.command(cls=PassThrough)
@@ -594,7 +404,7 @@ def stop() -> None:
     """
     from . import api
 
-    _say(str(api.stop()))
+    say(str(api.stop()))
 
 
 @main.command()
@@ -613,154 +423,7 @@ def completion(shell: str) -> None:
     """
     from . import api
 
-    _say(api.completion(shell))
+    say(api.completion(shell))
 
 
-@main.group()
-def metabase() -> None:
-    """The dashboards at a Metabase: plan, push, pull, export.
-
-    The API key is in METABASE_API_KEY, and on no command line. Exit codes: 0 done; 1 it failed; 3 a push would write
-    (plan --exit-code).
-
-    \b
-    Examples:
-      clickmart metabase plan --url https://metabase.example.com
-      clickmart metabase push --project shop
-      clickmart metabase pull --project shop
-      clickmart metabase export serialized
-    """
-
-
-def metabase_options(command: Any) -> Any:
-    """The options of every command that talks to a Metabase."""
-    for option in reversed(
-        [
-            click.option("--url", metavar="URL", help="Where Metabase is; else METABASE_URL."),
-            click.option("--collection", metavar="NAME", default="clickmart", help="The collection of the dashboards."),
-            click.option("--database", metavar="NAME", help="Metabase's name of the warehouse; else clickmart's own."),
-            click.option("--create-database", is_flag=True, help="Make that database at Metabase if it lacks it."),
-            click.option("--timeout", metavar="S", type=float, default=300, help="Seconds to wait for a new database."),
-        ]
-    ):
-        command = option(command)
-    return click.pass_obj(command)
-
-
-def _metabase_options(dsn: str | None, options: dict[str, Any]) -> Any:
-    from .metabase.pushing import MetabaseOptions
-
-    return MetabaseOptions(dsn=dsn, **options)
-
-
-@metabase.command(name="plan")
-@click.option("--exit-code", is_flag=True, help="End with 3 when a push would write anything.")
-@project_option
-@json_option
-@metabase_options
-def metabase_plan(
-    dsn: str | None, url: str | None, project: str | None, as_json: bool, exit_code: bool, **options: Any
-) -> None:
-    """Show what a push would write, and change nothing."""
-    from . import api
-
-    report = api.metabase_plan(url=url, project=project, options=_metabase_options(dsn, options))
-    _print(report, as_json)
-    if exit_code and report.pending:
-        click.get_current_context().exit(PENDING)
-
-
-@metabase.command(name="push")
-@project_option
-@json_option
-@metabase_options
-def metabase_push(dsn: str | None, url: str | None, project: str | None, as_json: bool, **options: Any) -> None:
-    """Make Metabase hold the project's dashboards; what isn't clickmart's stays as it is."""
-    from . import api
-
-    with progress():
-        report = api.metabase_push(url=url, project=project, options=_metabase_options(dsn, options))
-    _print(report, as_json)
-
-
-@metabase.command(name="pull")
-@click.option("--url", metavar="URL", help="Where Metabase is; else METABASE_URL.")
-@click.option("--collection", metavar="NAME", default="clickmart", help="The collection of the dashboards.")
-@project_option
-@json_option
-def metabase_pull(url: str | None, collection: str, project: str | None, as_json: bool) -> None:
-    """Bring what was changed in the browser into the project's files, and show the difference."""
-    from . import api
-
-    options = _metabase_options(None, {"collection": collection})
-    _print(api.metabase_pull(url=url, project=project, options=options), as_json)
-
-
-@metabase.command(name="export")
-@click.argument("folder", metavar="DIR")
-@click.option("--collection", metavar="NAME", default="clickmart", help="The collection of the dashboards.")
-@click.option("--database", metavar="NAME", default="clickmart", help="Metabase's name of the warehouse.")
-@click.option("--creator", metavar="EMAIL", default="internal@metabase.com", help="Whose the dashboards become.")
-@project_option
-@json_option
-def metabase_export(
-    folder: str, collection: str, database: str, creator: str, project: str | None, as_json: bool
-) -> None:
-    """Write the dashboards to DIR as the YAML that a paid Metabase imports."""
-    from . import api
-
-    report = api.metabase_export(folder, project=project, collection=collection, database=database, creator=creator)
-    _print(report, as_json)
-
-
-def _print(report: Report, as_json: bool) -> None:
-    """The result on stdout: as JSON, else laid out for a terminal or as plain text."""
-    if as_json:
-        _say(json_text(report.as_dict()))
-    elif isinstance(report, HasBlocks) and _is_terminal(sys.stdout):
-        from . import terminal
-
-        terminal.show(report.blocks())
-    else:
-        _say(without_control(str(report)))
-
-
-def _say(result: str | bytes) -> None:
-    """A result on stdout: a text and a line end, or bytes as they are. Raises ClickmartError where it finds no room."""
-    try:
-        click.echo(result, nl=isinstance(result, str))
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115  what waits to be written would fail again at the end
-        raise ClickmartError(f"the result can't be written to standard output: {error.strerror}") from error
-
-
-def print_load(report: LoadReport, as_json: bool) -> None:
-    """Prints what became of each file; ends with 1 where one failed."""
-    _print(report, as_json)
-    for file in report.files:
-        if file.status == "failed":
-            named = file.problem if file.problem.startswith(file.file) else f"{file.file}: {file.problem}"
-            click.echo(without_control(f"clickmart: {named}"), err=True)
-    if report.failed:
-        click.get_current_context().exit(1)
-
-
-@contextmanager
-def progress() -> Iterator[None]:
-    """Shows on stderr how far the work within is. It is for someone who watches: a pipe or a log gets results alone."""
-    if _is_terminal(sys.stderr):
-        from . import terminal
-
-        with terminal.live_progress():
-            yield
-        return
-    if sys.stderr is not None and sys.stderr.isatty():
-        logging.getLogger(__package__).setLevel(logging.INFO)
-    yield
-
-
-def _is_terminal(file: IO[str] | None) -> bool:
-    """Whether it can move a cursor and knows colours; None is one that was closed before the command."""
-    return file is not None and file.isatty() and os.environ.get("TERM", "") not in ("", "dumb", "unknown")
+main.add_command(metabase)

@@ -34,7 +34,7 @@ from .applying import apply_migrations
 from .bulk_files import Checksums, Found, result_of, sort_out
 from .bulk_loads import BulkLoad
 from .bulk_pieces import Piece, write_pieces
-from .cli import Command, json_option, print_load, progress, project_option, set_up
+from .command import Command, json_option, print_load, progress, project_option, set_up
 from .errors import LoadError, UsageError
 from .hadoop_files import HadoopFiles
 from .load_report import FileReport, LoadReport
