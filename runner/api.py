@@ -177,12 +177,17 @@ def rejects_replay(*, loads: Iterable[int] = (), dsn: str | None = None) -> Repl
     return replay(warehouse, tuple(loads))
 
 
+def _refuse_missing(warehouse: Warehouse, what: str) -> None:
+    """Raises ProjectError where there is no embedded server yet to do that with."""
+    if warehouse.embedded and not warehouse.exists:
+        raise ProjectError(f"nothing to {what}: no warehouse in {warehouse.embedded.home}; run `clickmart apply`")
+
+
 @contextmanager
 def _stage(warehouse: Warehouse, what: str) -> Iterator[Connection]:
     """A connection to a warehouse that has tables as loads of this version write them. Raises ProjectError for another
     one, to do that with."""
-    if warehouse.embedded and not warehouse.exists:
-        raise ProjectError(f"nothing to {what}: no warehouse in {warehouse.embedded.home}; run `clickmart apply`")
+    _refuse_missing(warehouse, what)
     from . import ledger
 
     with warehouse.connect() as connection:
@@ -250,8 +255,7 @@ def _closed(text: str) -> str:
 def check(*, dsn: str | None = None, project: PathLike | None = None) -> CheckReport:
     """Runs the data checks. Raises ProjectError where nothing was applied yet."""
     warehouse = find_warehouse(dsn)
-    if warehouse.embedded and not warehouse.exists:
-        raise ProjectError(f"nothing to check: no warehouse in {warehouse.embedded.home}; run `clickmart apply`")
+    _refuse_missing(warehouse, "check")
     from .checks import run_checks
 
     with warehouse.connect() as connection:
@@ -277,8 +281,7 @@ def prove(
     if seed is not None and not -(2**63) <= seed < 2**63:
         raise UsageError(f"seed must be a number of 64 bits, found {seed}")
     warehouse = find_warehouse(dsn)
-    if warehouse.embedded and not warehouse.exists:
-        raise ProjectError(f"nothing to prove: no warehouse in {warehouse.embedded.home}; run `clickmart apply`")
+    _refuse_missing(warehouse, "prove")
     from .proof import prove_marts
 
     with warehouse.connect() as connection:
@@ -307,8 +310,7 @@ def report(
     if isinstance(dashboards, str):
         dashboards = (dashboards,)
     warehouse = find_warehouse(dsn)
-    if warehouse.embedded and not warehouse.exists:
-        raise ProjectError(f"nothing to report: no warehouse in {warehouse.embedded.home}; run `clickmart apply`")
+    _refuse_missing(warehouse, "report")
     from .reporting.files import write_report
 
     with warehouse.connect() as connection:
