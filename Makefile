@@ -23,6 +23,10 @@ fuzz: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[fuzz]'
 	$(BIN)/python tests/fuzz_load.py $(FUZZ)
 
+# Every small change of the SQL, and which the tests let pass, which takes hours; a part: make mutants MUTANTS='--sample 100'
+mutants: setup
+	cd tests && PYTHONPATH=. ../$(BIN)/python -m mutants $(MUTANTS)
+
 # The figures of docs/performance.md, which take an hour or more at full size; less: make bench BENCH='--events 100000'
 bench: $(VENV)/installed-bench
 	$(VENV)/bench/bin/python -m bench $(BENCH)

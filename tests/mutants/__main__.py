@@ -1,0 +1,203 @@
+"""Makes every mutant of the SQL, and says which of them the laws and the tests let live.
+
+First each is put to the laws of docs/meaning.md 5 on histories of random events, in a database of its own: that takes a
+second or two. Those that live are put to the tests, in a copy of the project.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import psycopg
+from clickmart import applying
+from clickmart.embedded import wheel_bin
+from clickmart.errors import ClickmartError
+from clickmart.project import init_project, read_project
+from clickmart.warehouse import Warehouse
+from conftest import Server, Shop, open_shop, run_server
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import strategies as st
+from oracle import Marts, marts
+from strategies import Cut, cuts, events
+from test_laws import load_and_refresh, loaded, whole
+
+from .sql import Mutant, mutants
+
+ROOT: Final = Path(__file__).parents[2]
+#: The tests of a file that the laws alone do not cover; of all others those at "".
+TESTS: Final = {
+    "": ("test_rules.py", "test_apply.py", "test_checks.py", "test_laws.py"),
+    "sql/cdm/10_settings.sql": ("test_rules.py", "test_apply.py", "test_settings.py"),
+    "sql/cdm/20_loads.sql": ("test_roles.py", "test_dashboards.py", "test_loading.py"),
+    "sql/cdm/40_checks.sql": ("test_checks.py",),
+    "sql/cdm/40_proof.sql": ("test_proof.py",),
+    "sql/cdm/40_row_checks.sql": ("test_checks.py",),
+    "sql/cdm/50_roles.sql": ("test_roles.py",),
+    "sql/stage/20_parsed_events.sql": ("test_rules.py",),
+}
+#: What no server takes is no program, and counts for nothing.
+REFUSED: Final = "refused"
+#: A mutant may never end.
+TIMEOUT: Final = "20s"
+
+
+@dataclass(frozen=True)
+class History:
+    """Files of events with applies between them, and the marts that they make."""
+
+    cut: Cut
+    marts: Marts
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A mutant of a file of the project."""
+
+    path: str
+    mutant: Mutant
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.mutant.describe(self.text)}"
+
+    @contextmanager
+    def written(self, folder: Path) -> Iterator[None]:
+        """The folder's file is the mutant meanwhile."""
+        file = folder / self.path
+        file.write_text(self.mutant.apply(self.text), encoding="utf-8")
+        try:
+            yield
+        finally:
+            file.write_text(self.text, encoding="utf-8")
+
+
+def histories(count: int) -> list[History]:
+    """So many histories, always the same: one half with equal deliveries in any order, one with others in theirs."""
+    found: list[History] = []
+
+    @seed(1)
+    @settings(
+        max_examples=count,
+        phases=[Phase.generate],
+        database=None,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(data=st.data())
+    def collect(data: st.DataObject) -> None:
+        equal = len(found) % 2 == 0
+        cut = data.draw(cuts(data.draw(events(equal_deliveries=equal)), shuffled=equal))
+        found.append(History(cut, marts(loaded(cut.files))))
+
+    collect()
+    return found
+
+
+def broken_law(server: Server, folder: Path, subject: Subject, against: Sequence[History]) -> str:
+    """What the laws have against a mutant; empty where they let it live."""
+    with open_shop(server, folder) as shop:
+        shop.connection.execute(f"set statement_timeout = '{TIMEOUT}'".encode())
+        try:
+            with subject.written(folder):
+                applying.apply(Warehouse(shop.dsn), read_project(folder))
+        except ClickmartError as error:
+            return f"{REFUSED}: {str(error).splitlines()[0]}"
+        for number, history in enumerate(against, 1):
+            try:
+                if broken := _broken_by(shop, history):
+                    return f"history {number}: {broken}"
+            except psycopg.Error as error:
+                return f"history {number}: {str(error).splitlines()[0]}"
+    return ""
+
+
+def _broken_by(shop: Shop, history: History) -> str:
+    shop.reset()
+    load_and_refresh(shop, history.cut)
+    if shop.marts() != history.marts:
+        return "other marts"
+    if failures := shop.failures():
+        return f"checks {', '.join(failures)}"
+    before = whole(shop)
+    shop.refresh(full=True)
+    return "full is not incremental" if whole(shop) != before else ""
+
+
+def failed_test(tree: Path, subject: Subject) -> str:
+    """The first test that fails for a mutant in a copy of the project; empty where none does."""
+    tests = [f"tests/{name}" for name in TESTS.get(subject.path, TESTS[""])]
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-p", "no:randomly", *tests]
+    with subject.written(tree):
+        run = subprocess.run(
+            command, cwd=tree, env=os.environ | {"PYTHONPATH": str(tree)}, capture_output=True, text=True, check=False
+        )
+    if run.returncode not in (0, 1):
+        return f"pytest ended with {run.returncode}"
+    named = [line for line in run.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
+    return named[0] if named else ""
+
+
+@contextmanager
+def copied_project() -> Iterator[Path]:
+    """A copy of the project in which `clickmart` is the copy's own package."""
+    with tempfile.TemporaryDirectory(prefix="clickmart-mutants-") as folder:
+        tree = Path(folder) / "tree"
+        shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns(".*", "*.egg-info", "__pycache__", "build"))
+        (tree / "clickmart").symlink_to("runner")
+        yield tree
+
+
+def main() -> None:
+    """The command; prints a line for each mutant and the score."""
+    parser = argparse.ArgumentParser(prog="mutants", description=__doc__)
+    parser.add_argument("paths", nargs="*", help="files of the project, as sql/cdm/10_purchases.sql; left out, all")
+    parser.add_argument("--sample", type=int, help="so many of them, chosen at random")
+    parser.add_argument("--seed", type=int, default=0, help="which ones")
+    parser.add_argument("--histories", type=int, default=60, help="so many for each mutant")
+    parser.add_argument("--laws-only", action="store_true", help="leave the tests out")
+    options = parser.parse_args()
+    paths = options.paths or [
+        str(path.relative_to(ROOT)) for path in [ROOT / "sql/macros.jinja", *sorted((ROOT / "sql").rglob("*.sql"))]
+    ]
+    texts = {path: (ROOT / path).read_text(encoding="utf-8") for path in paths}
+    subjects = [Subject(path, mutant, text) for path, text in texts.items() for mutant in mutants(text)]
+    if options.sample:
+        subjects = random.Random(options.seed).sample(subjects, min(options.sample, len(subjects)))
+    against = histories(options.histories)
+    living: list[Subject] = []
+    stillborn = 0
+    with tempfile.TemporaryDirectory(prefix="clickmart-mutants-") as home, run_server(wheel_bin()) as server:
+        folder = Path(home) / "project"
+        init_project(str(folder))
+        for subject in subjects:
+            broken = broken_law(server, folder, subject, against)
+            stillborn += broken.startswith(REFUSED)
+            print(f"{'dead ' if broken else 'lives'} {subject}{f'  [{broken}]' if broken else ''}", flush=True)
+            if not broken:
+                living.append(subject)
+    count = len(subjects) - stillborn
+    print(f"PostgreSQL refuses {stillborn}; of {count} the laws kill {count - len(living)}", flush=True)
+    if options.laws_only:
+        return
+    with copied_project() as tree:
+        for subject in list(living):
+            failed = failed_test(tree, subject)
+            print(f"{'dead ' if failed else 'LIVES'} {subject}{f'  [{failed}]' if failed else ''}", flush=True)
+            if failed:
+                living.remove(subject)
+    print(f"of {count} laws and tests kill {count - len(living)}")
+
+
+if __name__ == "__main__":
+    main()
