@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo test lint types thorough fuzz bench docs clean
+.PHONY: setup demo test lint types thorough fuzz mutants bench docs clean
 
 demo: $(VENV)/installed
 	$(BIN)/clickmart demo
