@@ -280,7 +280,7 @@ def check(
     Each view of the schema checks is one, and its rows are the failures; the built-in ones compute every mart anew from
     the tables below it. Only reads.
 
-    --prove goes down to the raw events: it builds in temporary tables what a full apply would make of the loads that
+    With --prove it goes down to the raw events: builds in temporary tables what a full apply would, from the loads that
     the marts have taken in, and shows each row that stands and should not, or should and does not. It costs about as
     much as that apply, with --sample one look at the raw events and the work of N users. Loads and applies may go on
     meanwhile; an apply that builds the page views anew waits for its end.
