@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import psycopg
 import pytest
 from clickmart import embedded
@@ -210,6 +211,21 @@ def test_other_users_can_not_enter(shared: EmbeddedServer) -> None:
     for folder in (shared.home, socket_folder(shared.start())):
         listed = subprocess.run(["ls", folder], user=1, group=1, extra_groups=[], capture_output=True, check=False)
         assert listed.returncode != 0
+
+
+@as_root
+def test_no_process_of_the_server_listens_on_a_port_and_other_users_can_not_connect(shared: EmbeddedServer) -> None:
+    conninfo = shared.start()
+    postmaster = psutil.Process(pid_of(shared))
+    for process in (postmaster, *postmaster.children(recursive=True)):
+        assert process.net_connections(kind="inet") == []
+    address = f"{socket_folder(conninfo)}/.s.PGSQL.{psycopg.conninfo.conninfo_to_dict(conninfo)['port']}"
+    for user, said in ((0, "in\n"), (1, "")):
+        become = f"os.setgroups([]), os.setresgid({user}, {user}, {user}), os.setresuid({user}, {user}, {user})"
+        code = f"import os, socket; {become}; socket.socket(socket.AF_UNIX).connect({address!r}); print('in')"
+        tried = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        assert tried.stdout == said
+        assert ("Permission denied" in tried.stderr) == (user != 0)
 
 
 def test_start_on_a_running_server_is_fast_and_runs_no_program(
