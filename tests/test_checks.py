@@ -131,12 +131,18 @@ TAMPERING: dict[str, list[str | tuple[str, set[str]]]] = {
     ],
     "replays": [
         "update stage.loads set format = 'rejects'",
-        "insert into stage.events_rejected (batch_id, source_file, line_number, reason, raw, replayed_by) "
-        "values (1, '', 1, '', '', 99)",
-        "with failed as (insert into stage.loads (file_name, checksum, size, format, rows_loaded, rows_rejected, "
-        "started_at, status) values ('', '', 0, '', 0, 0, now(), 'failed') returning id) "
-        "insert into stage.events_rejected (batch_id, source_file, line_number, reason, raw, replayed_by) "
-        "select 1, '', 1, '', '', id from failed",
+        (
+            "insert into stage.events_rejected (batch_id, source_file, line_number, reason, raw, replayed_by) "
+            "values (1, '', 1, '', '', 99)",
+            {"loads"},
+        ),
+        (
+            "with failed as (insert into stage.loads (file_name, checksum, size, format, rows_loaded, rows_rejected, "
+            "started_at, status) values ('', '', 0, '', 0, 0, now(), 'failed') returning id) "
+            "insert into stage.events_rejected (batch_id, source_file, line_number, reason, raw, replayed_by) "
+            "select 1, '', 1, '', '', id from failed",
+            {"loads"},
+        ),
     ],
     "shares": [f"create or replace view cdm.sources as {SOURCES}, 0.4::float8 as share_users from cdm.source_totals"],
     "sources": [

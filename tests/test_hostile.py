@@ -343,15 +343,23 @@ def test_what_stands_behind_a_link_of_another_user_is_not_written_over(tmp_path:
     assert (kept.read_text(), link.is_symlink()) == ("new", True)
 
 
-def test_the_file_that_a_report_is_written_to_first_is_not_one_that_is_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(os, "urandom", lambda count: bytes(count))
+def test_the_file_that_a_report_is_written_to_first_is_no_link_that_is_there(tmp_path: Path) -> None:
     kept = tmp_path / "kept"
     kept.write_text("kept")
-    planted = tmp_path / f".report.html.{'00' * 8}"
+    planted = tmp_path / ".report.html.new"
     planted.symlink_to(kept)
-    with pytest.raises(FileExistsError):
+    with pytest.raises(OSError, match="symbolic links"):
         write_whole(tmp_path / "report.html", b"new")
     assert kept.read_text() == "kept"
     assert planted.is_symlink()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a file away")
+def test_the_file_that_a_report_is_written_to_first_is_nobody_elses(tmp_path: Path) -> None:
+    planted = tmp_path / ".report.html.new"
+    planted.write_text("kept")
+    os.chown(planted, 65534, -1)
+    with pytest.raises(PermissionError, match="another user's file"):
+        write_whole(tmp_path / "report.html", b"new")
+    assert planted.read_text() == "kept"
+    assert not (tmp_path / "report.html").exists()

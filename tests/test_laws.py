@@ -21,7 +21,7 @@ from clickmart.loading import load_file
 from clickmart.project import init_project, read_project
 from clickmart.warehouse import Connection, Warehouse
 from conftest import Server, Shop, open_shop, project_with
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import DEFAULTS, Settings, marts
 from projects import query
@@ -190,6 +190,7 @@ def test_raw_events_that_are_detached_leave_the_marts_as_if_they_were_there(
     assert one_shop.failures() == []
 
 
+@settings(max_examples=settings.default.max_examples // 4)  # each applies the project anew several times
 @given(data=st.data())
 def test_settings_may_change_between_any_two_loads(one_shop: Shop, data: st.DataObject) -> None:
     """The marts are those of the last settings, of old and new events alike."""
@@ -199,9 +200,9 @@ def test_settings_may_change_between_any_two_loads(one_shop: Shop, data: st.Data
         for index, file in enumerate(cut.files):
             one_shop.load(*file)
             if index in cut.applies or index == len(cut.files) - 1:
-                settings = data.draw(st.sampled_from(MANY_SETTINGS))
-                one_shop.apply(project_with(settings))
-                assert one_shop.marts() == marts(loaded(cut.files[: index + 1]), settings)
+                chosen = data.draw(st.sampled_from(MANY_SETTINGS))
+                one_shop.apply(project_with(chosen))
+                assert one_shop.marts() == marts(loaded(cut.files[: index + 1]), chosen)
         assert one_shop.failures() == []
     finally:
         one_shop.apply()
