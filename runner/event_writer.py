@@ -21,8 +21,8 @@ from psycopg import sql
 from psycopg.abc import Buffer
 from psycopg.copy import LibpqWriter, QueuedLibpqWriter
 
-from .batches import JSON_ROWS, Batch, CopyFormat, json_rows
-from .columns import NAMES
+from .batches import BINARY_ROWS, JSON_ROWS, Batch, CopyFormat, json_rows
+from .columns import COLUMNS, NAMES
 from .records import Record, text_of
 from .typed_values import Row, TypedColumns
 from .warehouse import Connection
@@ -40,6 +40,13 @@ _PROGRESS_SECONDS: Final = 5.0
 _FIRST_REJECTS: Final = 5
 
 _COPY: Final = sql.SQL("copy stage.{} ({}) from stdin ({})")
+#: A shop may have made a column wider than the source's, and COPY's binary form has no word for that.
+_TAKES_BINARY: Final = (
+    b"select bool_and(case when kind = 'varchar' then typcategory = 'S' else atttypid = kind::regtype end) "
+    b"from unnest(%s::text[], %s::text[]) as columns (name, kind) "
+    b"join pg_attribute on attrelid = to_regclass('stage.' || quote_ident(%s)) and attname = name "
+    b"join pg_type on pg_type.oid = atttypid"
+)
 _ASK: Final = (
     b"select left(stage.input_error(value, %s), %s) "
     b"from unnest(%s::text[]) with ordinality as asked (value, number) order by number"
@@ -125,6 +132,7 @@ class EventWriter:
         self._table = table
         self._rejects = rejects
         self._columns = TypedColumns(self._ask)
+        self._takes_binary: bool | None = None
         self._copy: psycopg.Copy | None = None
         self._copy_format: CopyFormat | None = None
         self._open_copy = ExitStack()
@@ -136,13 +144,28 @@ class EventWriter:
             for batch in batches:
                 if isinstance(batch, list):
                     self._write_exactly(batch)
-                elif self._columns.settle(batch) and (data := batch.copy_data(self.batch_id)) is not None:
+                elif (
+                    self._columns.settle(batch)
+                    and self._takes(batch.copy_format)
+                    and (data := batch.copy_data(self.batch_id)) is not None
+                ):
                     self._write(data, len(batch), batch.copy_format)
                 else:
                     self._write_exactly(batch.exact())
                 if time.monotonic() - reported > _PROGRESS_SECONDS:
                     reported = time.monotonic()
                     logger.info("%s: %s rows so far", self._name, f"{self.rows_loaded:,}")
+
+    def _takes(self, copy_format: CopyFormat) -> bool:
+        """Whether the table's columns can be sent in that format; text they all take."""
+        if copy_format != BINARY_ROWS or self._table is None:
+            return True
+        if self._takes_binary is None:
+            self._close_copy()
+            parameters = (list(COLUMNS), list(COLUMNS.values()), self._table)
+            row = self._connection.execute(_TAKES_BINARY, parameters).fetchone()
+            self._takes_binary = bool(row and row[0])
+        return self._takes_binary
 
     def _write(self, data: bytes, count: int, copy_format: CopyFormat) -> None:
         """Sends so many rows in that format."""

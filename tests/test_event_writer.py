@@ -40,6 +40,14 @@ def form(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+def test_a_column_that_a_shop_has_made_wider_takes_every_form(shop: Shop, form: str) -> None:
+    shop.connection.execute("alter table stage.events alter column referer_url_port type int8")
+    file = shop.folder / f"e.{form}"
+    file.write_bytes(content(form, [{"event_id": str(port), "referer_url_port": str(port)} for port in range(300)]))
+    assert load_file(shop.connection, str(file)).rows_loaded == 300
+    assert shop.query("select count(*) from stage.events where event_id::int8 = referer_url_port") == [(300,)]
+
+
 # Files of a form
 
 
