@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import psycopg
 import pytest
 from clickmart import cli
@@ -83,7 +84,9 @@ def test_the_page_of_the_command_shows_each_command_with_examples_that_parse(com
         found = re.search(r"\bclickmart ([^|>)]*)", example)
         assert found, example
         name, *arguments = shlex.split(re.sub(r"^--dsn \S+ ", "", found[1]))
-        cli.main.commands[name].make_context(name, arguments)
+        # A command keeps the option for help that its first context asks for.
+        root = click.Context(cli.main, info_name="clickmart", **cli.main.context_settings)
+        cli.main.commands[name].make_context(name, arguments, parent=root)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
