@@ -78,10 +78,7 @@ class ExportReport:
     def as_dict(self) -> dict[str, Any]:
         return {
             "files": [{"file": file, "rejects": count} for file, count in self.files],
-            "left_out": [
-                {"load": left.load, "file": left.file, "count": left.count, "reason": left.reason}
-                for left in self.left_out
-            ],
+            "left_out": [left.as_dict() for left in self.left_out],
             "of_failed_loads": self.count_failed,
         }
 
@@ -98,7 +95,7 @@ class ExportReport:
     def warnings(self) -> Iterator[Block]:
         """What is not in the files."""
         for left in self.left_out:
-            yield line(Cell(shown(str(left)), "open"))
+            yield left.line()
         if self.count_failed:
             count = counted(self.count_failed, "reject")
             yield line(

@@ -94,10 +94,7 @@ class ReplayReport:
                 }
                 for load in self.loads
             ],
-            "left_out": [
-                {"load": left.load, "file": left.file, "count": left.count, "reason": left.reason}
-                for left in self.left_out
-            ],
+            "left_out": [left.as_dict() for left in self.left_out],
             "seconds": round(self.seconds, 3),
         }
 
@@ -114,7 +111,7 @@ class ReplayReport:
                 )
             )
         for left in self.left_out:
-            yield line(Cell(shown(str(left)), "open"))
+            yield left.line()
         if self.load is None:
             still = f"; {counted(self.rows_left, 'reject')} would be rejected again" if self.rows_left else ""
             yield line(Cell("nothing to replay", "good"), still)

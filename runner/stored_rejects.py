@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from psycopg.rows import class_row
 
@@ -12,8 +12,9 @@ from .csv_reader import row_reader
 from .errors import UsageError
 from .json_array import NO_ELEMENTS
 from .json_reader import JsonReader
+from .load_report import shown
 from .records import Record, UnknownFields, raw_bytes
-from .tables import counted
+from .tables import Block, Cell, counted, line
 from .warehouse import Connection
 
 #: So many are fetched at a time.
@@ -107,6 +108,12 @@ class LeftOut:
     file: str
     count: int
     reason: str
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"load": self.load, "file": self.file, "count": self.count, "reason": self.reason}
+
+    def line(self) -> Block:
+        return line(Cell(shown(str(self)), "open"))
 
     def __str__(self) -> str:
         return f"left out {counted(self.count, 'reject')} of load {self.load}, {self.file}: {self.reason}"
