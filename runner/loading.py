@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
+from itertools import chain
 from typing import Final
 
 import psycopg
@@ -53,21 +54,19 @@ def load_files(
     parallel = [file for file in files if file != STANDARD_INPUT] if jobs > 1 else []
     if len(parallel) < 2:
         parallel = []
+    in_turn = [file for file in files if file == STANDARD_INPUT] if parallel else files
     reports: dict[str, FileReport] = {}
     what = "reading" if dry_run else "loading"
     logger.info("%s %s", what, counted(len(files), "file"), extra=progress(0, len(files)))
     with standing(lambda: f"done with {len(reports)} of {len(files)} files" if reports else ""):
-        for file, report in in_processes(load, parallel, jobs):
+        for file, found in chain(in_processes(load, parallel, jobs), zip(in_turn, load(in_turn), strict=True)):
             problem = "the process that loaded it was killed: load it again"
-            reports[file] = report or FileReport(stored_text(file), "failed", problem=problem, dry_run=dry_run)
-            logger.info("%s: %s", reports[file].file, reports[file], extra=progress(len(reports), len(files)))
-        in_turn = [file for file in files if file not in reports]
-        for file, report in zip(in_turn, load(in_turn), strict=True):
+            report = found or FileReport(stored_text(file), "failed", problem=problem, dry_run=dry_run)
             reports[file] = report
             logger.info("%s: %s", report.file, report, extra=progress(len(reports), len(files)))
     in_order = [reports[file] for file in files]
-    found = without_repeats(in_order) if dry_run else in_order
-    return LoadReport(tuple(found), time.monotonic() - started, dry_run)
+    told = without_repeats(in_order) if dry_run else in_order
+    return LoadReport(tuple(told), time.monotonic() - started, dry_run)
 
 
 def _load_in_turn(conninfo: str, max_rejects: int | None, dry_run: bool, files: Iterable[str]) -> Iterator[FileReport]:
@@ -133,16 +132,7 @@ def _load_source(connection: Connection, source: Source, max_rejects: int | None
         rejects.write(connection)
     if row is None:
         return FileReport(name, "skipped", problem=same_content(connection, source.checksum))
-    return FileReport(
-        name,
-        "failed" if problem else "loaded",
-        loaded,
-        writer.rows_rejected,
-        tuple(source.unknown),
-        time.monotonic() - started,
-        problem,
-        tuple(writer.first_rejects),
-    )
+    return _report(source, writer, problem, started)
 
 
 class _NoRejects:
@@ -160,9 +150,13 @@ def _try_source(connection: Connection, source: Source, max_rejects: int | None)
     writer.write_rows(source.batches())
     if same := same_content(connection, source.checksum):
         return FileReport(name, "skipped", problem=same)
-    problem = _failure(writer, max_rejects)
+    return replace(_report(source, writer, _failure(writer, max_rejects), started), checksum=source.checksum)
+
+
+def _report(source: Source, writer: EventWriter, problem: str, started: float) -> FileReport:
+    """What became of a file that was read to its end, or would become of it."""
     return FileReport(
-        name,
+        stored_text(source.name),
         "failed" if problem else "loaded",
         0 if problem else writer.rows_loaded,
         writer.rows_rejected,
@@ -170,7 +164,6 @@ def _try_source(connection: Connection, source: Source, max_rejects: int | None)
         time.monotonic() - started,
         problem,
         tuple(writer.first_rejects),
-        checksum=source.checksum,
     )
 
 
