@@ -10,6 +10,19 @@ from (select distinct user_id, referer_url, utm_campaign from {{ user_days }}) a
 {% macro purchases_of_sources(purchases, count) -%}select referer_url, utm_campaign, 0 as count_users, {{ count }} as count_purchases
 from {{ purchases }}
 {%- endmacro -%}
+{% macro totals_of_sources(user_days, purchases) -%}
+select
+    referer_url,
+    utm_campaign,
+    sum(count_users)::bigint as count_users,
+    sum(count_purchases)::bigint as count_purchases
+from (
+    {{ users_of_sources(user_days) | indent(4) }}
+    union all
+    {{ purchases_of_sources(purchases, 1) | indent(4) }}
+) as counts
+group by referer_url, utm_campaign
+{%- endmacro -%}
 create or replace function cdm.refresh_source_totals(rebuild boolean) returns void
 language plpgsql as $$
 begin

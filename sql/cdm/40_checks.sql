@@ -5,7 +5,7 @@
 {% from "cdm/20_events_hours.sql" import hours_of_views -%}
 {% from "cdm/20_page_totals.sql" import pages_of -%}
 {% from "cdm/20_products_hours.sql" import hours_of_purchases -%}
-{% from "cdm/20_source_totals.sql" import purchases_of_sources, users_of_sources -%}
+{% from "cdm/20_source_totals.sql" import totals_of_sources -%}
 {% from "cdm/20_top_pages.sql" import top_pages_of -%}
 {% from "cdm/20_user_days.sql" import sums_of_days, user_day_columns, views_by_day -%}
 create or replace view checks.events_hours as
@@ -163,14 +163,11 @@ with expected as (
     select
         referer_url,
         utm_campaign,
-        nullif(sum(count_users)::bigint, 0) as count_users,
-        sum(count_purchases)::bigint as count_purchases
+        nullif(count_users, 0) as count_users,
+        count_purchases
     from (
-        {{ users_of_sources("cdm.user_days") | indent(8) }}
-        union all
-        {{ purchases_of_sources("cdm.purchases", 1) | indent(8) }}
-    ) as counts
-    group by referer_url, utm_campaign
+        {{ totals_of_sources("cdm.user_days", "cdm.purchases") | indent(8) }}
+    ) as totals
 )
 select
     referer_url,

@@ -9,7 +9,7 @@
 {% from "cdm/20_events_hours.sql" import hours_of_views -%}
 {% from "cdm/20_page_totals.sql" import pages_of -%}
 {% from "cdm/20_products_hours.sql" import hours_of_purchases -%}
-{% from "cdm/20_source_totals.sql" import purchases_of_sources, users_of_sources -%}
+{% from "cdm/20_source_totals.sql" import totals_of_sources -%}
 {% from "cdm/20_sources.sql" import share_users -%}
 {% from "cdm/20_top_pages.sql" import top_pages_of -%}
 {% from "cdm/20_user_days.sql" import sums_of_days, user_day_columns, views_by_day -%}
@@ -216,17 +216,7 @@ begin
         count_purchases,
         {{ share_users }} as share_users
     from (
-        select
-            referer_url,
-            utm_campaign,
-            sum(count_users)::bigint as count_users,
-            sum(count_purchases)::bigint as count_purchases
-        from (
-            {{ users_of_sources("pg_temp.expected_user_days") | indent(12) }}
-            union all
-            {{ purchases_of_sources("pg_temp.expected_purchases", 1) | indent(12) }}
-        ) as counts
-        group by referer_url, utm_campaign
+        {{ totals_of_sources("pg_temp.expected_user_days", "pg_temp.expected_purchases") | indent(8) }}
     ) as totals;
     get diagnostics rows_compared = row_count;
     {{ compare("sources", "referer_url, utm_campaign, count_users, count_purchases, share_users", "cdm.sources",

@@ -2,6 +2,15 @@
 
 {% from "stage/30_page_views.sql" import same_view -%}
 {% set taken_in = "(select loads.id from stage.loads where loads.refreshed_at is not null)" -%}
+{% macro failing_view(problem, row) -%}
+select
+    '{{ problem }}' as problem,
+    {{ row }}.batch_id,
+    {{ row }}.row_id,
+    {{ row }}.user_id,
+    {{ row }}.viewed_at,
+    {{ row }}.event_id
+{%- endmacro -%}
 create or replace view checks.page_views as
 with detached as (
     select coalesce(max(partitions.end_load), 0) as end_load
@@ -20,13 +29,7 @@ absent_rows as materialized (
             where page_views.batch_id = parsed_events.batch_id and page_views.row_id = parsed_events.row_id
         )
 )
-select
-    'missing' as problem,
-    absent.batch_id,
-    absent.row_id,
-    absent.user_id,
-    absent.viewed_at,
-    absent.event_id
+{{ failing_view("missing", "absent") }}
 from absent_rows as absent
 where
     absent.viewed_at is not null
@@ -38,13 +41,7 @@ where
             and (page_views.batch_id, page_views.row_id) < (absent.batch_id, absent.row_id)
     )
 union all
-select
-    'of no row of the raw layer' as problem,
-    page_views.batch_id,
-    page_views.row_id,
-    page_views.user_id,
-    page_views.viewed_at,
-    page_views.event_id
+{{ failing_view("of no row of the raw layer", "page_views") }}
 from stage.page_views
 where
     page_views.batch_id >= (select detached.end_load from detached)
@@ -54,13 +51,7 @@ where
         where events.batch_id = page_views.batch_id and events.id = page_views.row_id
     )
 union all
-select
-    'of a load that is not taken in' as problem,
-    page_views.batch_id,
-    page_views.row_id,
-    page_views.user_id,
-    page_views.viewed_at,
-    page_views.event_id
+{{ failing_view("of a load that is not taken in", "page_views") }}
 from stage.page_views
 where page_views.batch_id not in {{ taken_in }};
 
