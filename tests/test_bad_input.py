@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -33,6 +33,7 @@ from test_readers import LINES, zipped, zstd
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 has_proc = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the system does not say what was used")
 
+Row = tuple[str | None, str | None, str | None]
 TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20)
 NO_RECORDS = st.one_of(
     st.binary(min_size=1, max_size=20).map(lambda line: line.replace(b"\n", b" ").removesuffix(b"\r")),
@@ -89,6 +90,58 @@ def json_texts(fields: dict[str, str]) -> str:
     text.encode()  # no lone surrogate
     int(fields.get("referer_url_port", "1"))
     return text
+
+
+FIELDS = ("os", "page_url", "referer_url_port")
+PORTS = st.sampled_from([None, "80", "0", "x", "2147483648", "\0", "8 0"])
+ROWS = st.lists(st.tuples(st.none() | TEXTS, st.none() | TEXTS | st.just("\0"), PORTS), min_size=1, max_size=12)
+
+
+def as_csv(rows: Sequence[Row]) -> tuple[bytes, list[str], list[int]]:
+    def field(text: str | None) -> str:
+        return "" if text is None else '"' + text.replace('"', '""') + '"'
+
+    records = [",".join(map(field, row)) for row in rows]
+    # A line ends at a line feed, also within quotes.
+    starts = [2 + sum(record.count("\n") + 1 for record in records[:number]) for number in range(len(records))]
+    return "\n".join([",".join(FIELDS), *records, ""]).encode(), records, starts
+
+
+def as_array(rows: Sequence[Row]) -> tuple[bytes, list[str], list[int]]:
+    records = [json.dumps(dict(zip(FIELDS, row, strict=True)), ensure_ascii=False) for row in rows]
+    return f"[\n{(',' + chr(10)).join(records)}\n]\n".encode(), records, list(range(2, len(rows) + 2))
+
+
+def as_parquet(rows: Sequence[Row]) -> tuple[bytes, list[str], list[int]]:
+    columns = [pa.array(column, pa.string()) for column in zip(*rows, strict=True)]
+    records = [
+        json.dumps(dict(zip(FIELDS, row, strict=True)), ensure_ascii=False, separators=(",", ":")) for row in rows
+    ]
+    return parquet_bytes(pa.table(dict(zip(FIELDS, columns, strict=True)))), records, list(range(1, len(rows) + 1))
+
+
+@settings(max_examples=max(25, settings.default.max_examples // 4))
+@given(rows=ROWS)
+@pytest.mark.parametrize(("name", "written"), [("a.csv", as_csv), ("a.json", as_array), ("a.parquet", as_parquet)])
+def test_any_texts_read_back_as_they_stood_in_each_format(
+    shop: Shop, name: str, written: Callable[[Sequence[Row]], tuple[bytes, list[str], list[int]]], rows: list[Row]
+) -> None:
+    shop.reset()
+    content, records, lines = written(rows)
+    file = shop.folder / name
+    file.write_bytes(content)
+    report = load_file(shop.connection, str(file))
+    is_row = [row[2] in (None, "80", "0") and "\0" not in (row[1] or "") for row in rows]
+    assert report.rows_loaded + report.rows_rejected == len(rows)
+    rejects = shop.query("select line_number, raw from stage.events_rejected order by 1")
+    assert rejects == [
+        (line, stored_raw(record.encode()))
+        for line, record, is_stored in zip(lines, records, is_row, strict=True)
+        if not is_stored
+    ]
+    kept = [(*row[:2], row[2] and int(row[2])) for row, is_stored in zip(rows, is_row, strict=True) if is_stored]
+    assert report.status == ("loaded" if kept else "failed")
+    assert shop.query(f"select {', '.join(FIELDS)} from stage.events order by id") == kept
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "cp1251"])
