@@ -110,10 +110,16 @@ class Loaders:
             yield
 
 
+@contextmanager
+def open_loaders(shop: Shop) -> Iterator[Loaders]:
+    with ExitStack() as stack:
+        yield Loaders(shop, [stack.enter_context(Warehouse(shop.dsn).connect()) for _ in range(6)])
+
+
 @pytest.fixture(scope="module")
 def loaders(one_shop: Shop) -> Iterator[Loaders]:
-    with ExitStack() as stack:
-        yield Loaders(one_shop, [stack.enter_context(Warehouse(one_shop.dsn).connect()) for _ in range(6)])
+    with open_loaders(one_shop) as opened:
+        yield opened
 
 
 @given(data=st.data())
@@ -208,8 +214,8 @@ def test_settings_may_change_between_any_two_loads(one_shop: Shop, data: st.Data
         one_shop.apply()
 
 
-@pytest.fixture(scope="module")
-def shop_of_equal_hashes(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+@contextmanager
+def open_shop_of_equal_hashes(server: Server, folder: Path) -> Iterator[Shop]:
     """A warehouse in which any two texts have the same hash."""
     with server.database() as conninfo:
         with psycopg.connect(conninfo, autocommit=True) as connection:
@@ -220,7 +226,13 @@ def shop_of_equal_hashes(server: Server, tmp_path_factory: pytest.TempPathFactor
             )
         found_first = make_conninfo(conninfo, options="-c search_path=weak,pg_catalog,public")
         with Warehouse(found_first).connect() as connection:
-            yield Shop(found_first, connection, tmp_path_factory.mktemp("shop"))
+            yield Shop(found_first, connection, folder)
+
+
+@pytest.fixture(scope="module")
+def shop_of_equal_hashes(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    with open_shop_of_equal_hashes(server, tmp_path_factory.mktemp("shop")) as opened:
+        yield opened
 
 
 @given(data=st.data())
