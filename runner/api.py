@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from .replaying import ReplayReport
     from .reporting.files import ReportFile
     from .state import StatusReport
+    from .timeline import Timeline
 
 PathLike = str | os.PathLike[str]
 
@@ -286,6 +287,38 @@ def prove(
 
     with warehouse.connect() as connection:
         return prove_marts(connection, _project(project), sample=sample, seed=seed)
+
+
+def explain(user: str, *, only_steps: bool = False, last: int | None = None, dsn: str | None = None) -> Timeline:
+    """The page views of a user in their order, each with what became of it on the way to a purchase. Only reads.
+
+    `only_steps` leaves out the pages that are no step, which the whole of stage.page_views is read for. `last` is how
+    many views, the last ones; None is all. Raises ClickmartError where the marts know no view of the user.
+    """
+    from .timeline import explain_user
+
+    with _explained(dsn, last) as connection:
+        return explain_user(connection, user, only_steps=only_steps, last=last)
+
+
+def explain_purchase(
+    purchase: int, *, only_steps: bool = False, last: int | None = None, dsn: str | None = None
+) -> Timeline:
+    """The page views on the way to a purchase, by its number in cdm.purchases; as `explain` has them."""
+    from . import timeline
+
+    with _explained(dsn, last) as connection:
+        return timeline.explain_purchase(connection, purchase, only_steps=only_steps, last=last)
+
+
+@contextmanager
+def _explained(dsn: str | None, last: int | None) -> Iterator[Connection]:
+    if last is not None and last < 1:
+        raise UsageError(f"last must be 1 or more, found {last}")
+    warehouse = find_warehouse(dsn)
+    _refuse_missing(warehouse, "explain")
+    with warehouse.connect() as connection:
+        yield connection
 
 
 def report(

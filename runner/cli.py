@@ -315,6 +315,52 @@ def check(
 
 
 @main.command()
+@click.argument("subject", metavar="USER | purchase ID", nargs=-1, required=True)
+@click.option("--steps", "only_steps", is_flag=True, help="Leave out the pages that are no step.")
+@click.option(
+    "--last",
+    metavar="N",
+    type=click.IntRange(min=0),
+    default=1000,
+    help="Of many views the last N; 0: all.",
+    show_default=True,
+)
+@json_option
+@click.pass_obj
+def explain(dsn: str | None, subject: tuple[str, ...], only_steps: bool, last: int, as_json: bool) -> None:
+    """Show what became of a user's page views, and why.
+
+    USER is one of user_id in cdm.purchases; its page views come in their order, each with a verdict: bought, ignored
+    since no product came since the last cart, before the purchase window and so on. With the word purchase and its id
+    in cdm.purchases: the views on the way to that purchase. Only reads what the marts have taken in; psql and Metabase
+    have the same as cdm.explain_user and cdm.explain_purchase.
+
+    The steps are found by index. Other pages are not, so all page views are read for them: --steps is quick on any
+    history.
+
+    Ends with 1 if there is no such user or purchase.
+
+    \b
+    Examples:
+      clickmart explain 7fe2e5b6-1d3a-4a0e-9e5a-6d3f0c1b2a3d
+      clickmart explain --steps --json 7fe2e5b6-1d3a-4a0e-9e5a-6d3f0c1b2a3d
+      clickmart explain purchase 42
+    """
+    from . import api
+
+    match subject:
+        case (user,):
+            report = api.explain(user, only_steps=only_steps, last=last or None, dsn=dsn)
+        case ("purchase", number) if number.isascii() and number.isdigit():
+            report = api.explain_purchase(int(number), only_steps=only_steps, last=last or None, dsn=dsn)
+        case ("purchase", number):
+            raise click.UsageError(f"a purchase is named by its id in cdm.purchases, found {number!r}")
+        case _:
+            raise click.UsageError(f"one user, or purchase and its id, found {' '.join(subject)!r}")
+    print_report(report, as_json)
+
+
+@main.command()
 @click.option(
     "--output",
     "-o",

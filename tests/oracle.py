@@ -270,6 +270,57 @@ def products_bought(path: Sequence[PageView]) -> list[PageView]:
     return [product for position, product in cart_adds(path) if position < payments[-1]]
 
 
+def verdicts(of_user: Sequence[PageView], settings: Settings = DEFAULTS) -> list[str]:
+    """What became of each of a user's views in order, as docs/explain.md has it."""
+    said = []
+    for position, view in enumerate(of_user):
+        following = [p for p in range(position, len(of_user)) if of_user[p].step == "confirmation"]
+        if view.step == "none":
+            said.append("no step")
+        elif not following:
+            said.append(f"{view.step} ignored: no confirmation after it")
+        elif of_user[following[0]].at - view.at > settings.purchase_window:
+            said.append(f"{view.step} ignored: before the purchase window")
+        else:
+            path = path_of(following[0], of_user, settings)
+            said.append(verdict(path, len(path) - (following[0] - position)))
+    return said
+
+
+def verdict(path: Sequence[PageView], position: int) -> str:
+    """What became of the step at that position of a path, or of the confirmation behind its end."""
+    step = "confirmation" if position == len(path) else path[position].step
+    # A cart add's product is the last one before it.
+    adds = {cart: max(p for p in range(cart) if path[p].step == "product") for cart, _ in cart_adds(path)}
+    payments = [p for p, view in enumerate(path) if view.step == "payment"]
+    bought = {cart: product for cart, product in adds.items() if payments and cart < payments[-1]}
+    later = [view.step for view in path[position + 1 :] if view.step in ("product", "cart")]
+    earlier = [view.step for view in path[:position] if view.step in ("product", "cart")]
+    if step == "product":
+        if position in bought.values():
+            return "product bought"
+        if position in adds.values():
+            return "product not bought: no payment after its cart"
+        return (
+            "product ignored: another one before the next cart"
+            if "cart" in later
+            else "product ignored: no cart after it"
+        )
+    if step == "cart":
+        if position in bought:
+            return "cart add, bought"
+        if position in adds:
+            return "cart add, not bought: no payment after it"
+        return f"cart ignored: no product {'since the last cart' if 'cart' in earlier else 'before it'}"
+    if step == "payment":
+        if position != payments[-1]:
+            return "payment ignored: another one after it"
+        return "last payment, of a purchase" if bought else "payment ignored: no cart add before it"
+    if bought:
+        return "purchase"
+    return f"no purchase: no {'cart add before the last payment' if payments else 'payment in its path'}"
+
+
 # Section 4: marts
 
 

@@ -87,6 +87,12 @@ def test_a_reader_reads_all_of_cdm_and_nothing_else(warehouse: Warehouse) -> Non
         assert [name for name in names if not refused(reader, f"select from {name}")] == []
 
 
+def test_a_reader_may_have_a_user_explained_and_nobody_else(warehouse: Warehouse) -> None:
+    for question in ("select * from cdm.explain_user('u1')", "select * from cdm.explain_purchase(1)"):
+        assert query(warehouse.login("clickmart_reader"), question) == []
+        assert refused(warehouse.login("clickmart_loader"), question)
+
+
 @pytest.mark.parametrize(
     "statement",
     [

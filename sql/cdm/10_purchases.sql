@@ -3,49 +3,57 @@
 -- Writes cdm.purchases, and to pg_temp.changed_purchases what came (sign 1) and what went (-1).
 
 {% from "macros.jinja" import comments_on_purchases, purchase_columns, view_order -%}
-{#- Each view looks at what comes after it, and windows grow from the user's last view back: one sort, no self-join. At
-    one instant a product comes before a cart, that before a payment, that before a confirmation, so instants alone tell
-    what comes first. -#}
+{#- What a purchase is told by, and a view's part in one (sql/cdm/20_explain.sql). Each view looks at what comes after
+    it, and windows grow from the user's last view back: one sort, no self-join. At one instant a product comes before a
+    cart, that before a payment, that before a confirmation, so instants alone tell what comes first. -#}
+{% set step_columns -%}
+user_hash,
+user_id,
+viewed_at,
+step,
+page_url,
+referer_url,
+utm_campaign
+{%- endset %}
+{% macro later_steps(views, columns=step_columns) -%}
+select
+    {{ columns | indent(4) }},
+    row_number() over later_views as number_from_last,
+    count(*) filter (where step = 'confirmation') over later_views
+    + case when step = 'confirmation' then 1 else 0 end as path_number,
+    case
+        when step = 'confirmation' then viewed_at
+        else min(viewed_at) filter (where step = 'confirmation') over later_views
+    end as confirmed_at,
+    min(viewed_at) filter (where step = 'product') over later_views as next_product_at,
+    min(viewed_at) filter (where step = 'cart') over later_views as next_cart_at
+from {{ views }}
+window later_views as (
+    partition by user_hash, user_id
+    order by {{ view_order(backwards=true) | replace("\n", " ") }}
+    rows between unbounded preceding and 1 preceding
+)
+{%- endmacro -%}
+{% set is_in_window %}viewed_at >= confirmed_at - {{ settings.purchase_window | literal }}::interval{% endset -%}
+{% set last_payment %}max(viewed_at) filter (where step = 'payment'){% endset -%}
+{#- A product is bought if the next view of a product or cart is a cart, and a payment of the path comes after that. -#}
+{% set is_bought %}step = 'product' and next_cart_at <= paid_at and next_cart_at < coalesce(next_product_at, 'infinity'){% endset -%}
 {% macro purchases_from(views) -%}
 with step_views as (
-    select
-        user_hash,
-        user_id,
-        viewed_at,
-        step,
-        page_url,
-        referer_url,
-        utm_campaign,
-        row_number() over later_views as number_from_last,
-        count(*) filter (where step = 'confirmation') over later_views
-        + case when step = 'confirmation' then 1 else 0 end as path_number,
-        case
-            when step = 'confirmation' then viewed_at
-            else min(viewed_at) filter (where step = 'confirmation') over later_views
-        end as confirmed_at,
-        min(viewed_at) filter (where step = 'product') over later_views as next_product_at,
-        min(viewed_at) filter (where step = 'cart') over later_views as next_cart_at
-    from {{ views }}
-    where user_id is not null and step is not null
-    window later_views as (
-        partition by user_hash, user_id
-        order by {{ view_order(backwards=true) | replace("\n", " ") }}
-        rows between unbounded preceding and 1 preceding
-    )
+    {{ later_steps(views ~ "\nwhere user_id is not null and step is not null") | indent(4) }}
 ),
 path_views as (
     select
         *,
-        max(viewed_at) filter (where step = 'payment') over path as paid_at
+        {{ last_payment }} over path as paid_at
     from step_views
-    where viewed_at >= confirmed_at - {{ settings.purchase_window | literal }}::interval
+    where {{ is_in_window }}
     window path as (partition by user_hash, user_id, path_number)
 ),
--- A product is bought if the next view of a product or cart is a cart, and a payment of the path comes after that.
 marked_views as (
     select
         *,
-        step = 'product' and next_cart_at <= paid_at and next_cart_at < coalesce(next_product_at, 'infinity')
+        {{ is_bought }}
         as is_bought
     from path_views
     where paid_at is not null

@@ -35,6 +35,8 @@ begin
         with rights (role_name, privilege, kind, object_name) as (
             values
             ('clickmart_reader', 'usage', 'schema', 'cdm'),
+            ('clickmart_reader', 'execute', 'function', 'cdm.explain_user(text, boolean)'),
+            ('clickmart_reader', 'execute', 'function', 'cdm.explain_purchase(bigint, boolean)'),
             ('clickmart_loader', 'usage', 'schema', 'stage'),
             ('clickmart_loader', 'select', 'table', 'stage.loads'),
             ('clickmart_loader', 'insert', 'table', 'stage.loads'),
