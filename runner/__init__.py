@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         report,
         status,
         stop,
+        watch,
     )
 
 __all__ = [
@@ -65,6 +66,7 @@ __all__ = [
     "report",
     "status",
     "stop",
+    "watch",
 ]
 
 

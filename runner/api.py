@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from .reporting.files import ReportFile
     from .state import StatusReport
     from .timeline import Timeline
+    from .watching import WatchReport
 
 PathLike = str | os.PathLike[str]
 
@@ -118,15 +119,7 @@ def load(
     nothing is written, and the report says what would be. A file that fails is in the report. Raises LoadError where a
     path names nothing to load, ProjectError for a dry run on a warehouse without tables.
     """
-    if jobs < 1:
-        raise UsageError(f"jobs must be 1 or more, found {jobs}")
-    if max_rejects is not None and max_rejects < 0:
-        raise UsageError(f"max_rejects must be 0 or more, found {max_rejects}")
-    flat: list[PathLike] = []
-    for path in paths:
-        flat += [path] if isinstance(path, (str, os.PathLike)) else list(path)
-    if not flat:
-        raise UsageError("no path to load from")
+    flat = _loadable(paths, max_rejects=max_rejects, jobs=jobs)
     from .applying import apply_migrations
     from .loading import load_files
     from .paths import find_files
@@ -139,6 +132,50 @@ def load(
     else:
         apply_migrations(warehouse, _project(project))
     return load_files(warehouse, files, max_rejects=max_rejects, jobs=jobs, dry_run=dry_run)
+
+
+def watch(
+    *paths: PathLike | Iterable[PathLike],
+    dsn: str | None = None,
+    interval: float = 5.0,
+    max_rejects: int | None = None,
+    jobs: int = 1,
+    project: PathLike | None = None,
+) -> Iterator[WatchReport]:
+    """Loads what comes new into folders or matches globs, each file once, and applies; without end.
+
+    Looks every `interval` seconds. A report comes for each round in which something was new. What goes wrong once it
+    runs, as a server that is gone, is in the report and tried again. Raises UsageError, and what the first apply does.
+    """
+    if not interval > 0:
+        raise UsageError(f"interval must be more than 0 seconds, found {interval}")
+    flat = _loadable(paths, max_rejects=max_rejects, jobs=jobs)
+    if any(os.fspath(path) == "-" for path in flat):
+        raise UsageError("standard input can't be watched: name folders or globs, or load it")
+    from .watching import watch
+
+    return watch(
+        find_warehouse(dsn),
+        lambda: _project(project),
+        [os.fspath(path) for path in flat],
+        interval=interval,
+        max_rejects=max_rejects,
+        jobs=jobs,
+    )
+
+
+def _loadable(paths: Iterable[PathLike | Iterable[PathLike]], *, max_rejects: int | None, jobs: int) -> list[PathLike]:
+    """The paths of a call, one or more. Raises UsageError for a number that none of its options takes."""
+    if jobs < 1:
+        raise UsageError(f"jobs must be 1 or more, found {jobs}")
+    if max_rejects is not None and max_rejects < 0:
+        raise UsageError(f"max_rejects must be 0 or more, found {max_rejects}")
+    flat: list[PathLike] = []
+    for path in paths:
+        flat += [path] if isinstance(path, (str, os.PathLike)) else list(path)
+    if not flat:
+        raise UsageError("no path to load from")
+    return flat
 
 
 def rejects(*, loads: Iterable[int] = (), dsn: str | None = None) -> RejectsReport:

@@ -26,9 +26,12 @@ from .command import (
     progress,
     project_option,
     say,
+    say_problems,
     set_up,
 )
 from .errors import ClickmartError
+from .interrupts import interrupt_text
+from .tables import json_text
 from .version import __version__
 
 
@@ -166,6 +169,69 @@ def load(
     with nullcontext() if is_typed else progress():
         report = api.load(*paths, dsn=dsn, max_rejects=max_rejects, jobs=jobs, project=project, dry_run=dry_run)
     print_load(report, as_json)
+
+
+@main.command()
+@click.argument("paths", metavar="PATH...", nargs=-1, required=True, shell_complete=complete_folders)
+@click.option(
+    "--interval",
+    metavar="SECONDS",
+    type=click.FloatRange(min=0.1, max=86400),
+    default=5,
+    show_default=True,
+    help="Look so often.",
+)
+@click.option(
+    "--max-rejects",
+    metavar="N",
+    type=click.IntRange(min=0),
+    help="Fail a file with more than N records that can't be stored; left out, any number is set aside.",
+)
+@click.option(
+    "--jobs", metavar="N", type=click.IntRange(min=1), default=1, help="Load N files at a time; left out, one."
+)
+@project_option
+@click.option("--json", "as_json", is_flag=True, help="Print a line of JSON for each round, for programs.")
+@click.pass_obj
+def watch(
+    dsn: str | None,
+    paths: tuple[str, ...],
+    interval: float,
+    max_rejects: int | None,
+    jobs: int,
+    project: str | None,
+    as_json: bool,
+) -> None:
+    """Load and apply new files as they appear, until it is stopped.
+
+    PATH is a folder, of which all files are loaded as load does, or a glob. What is there already comes first; what is
+    loaded already is skipped. A file is taken when two looks find it the same: write one that takes long under a name
+    that starts with a dot, or elsewhere, and rename it. A file that failed is tried again when it has changed.
+
+    A server that is gone, a full disk, an error in the project: each is said once on stderr and tried again, after a
+    while that grows from --interval to 64 times as long.
+
+    Ends with 0 by Ctrl-C, SIGTERM or SIGHUP: what it had loaded stands, a file amid which it was stopped comes the next
+    time. Ends with 1 if the first look or the first apply fails.
+
+    \b
+    Examples:
+      clickmart watch incoming/
+      clickmart watch --interval 60 --jobs 2 'incoming/*.jsonl.gz'
+    """
+    from . import api
+
+    try:
+        for report in api.watch(
+            *paths, dsn=dsn, interval=interval, max_rejects=max_rejects, jobs=jobs, project=project
+        ):
+            if as_json:
+                say(json_text(report.as_dict(), indent=None))
+            elif report.load or report.apply:
+                print_report(report, as_json)
+            say_problems(report.problems())
+    except KeyboardInterrupt as interrupt:
+        click.echo(f"clickmart: {interrupt_text(interrupt)}", err=True)
 
 
 main.add_command(rejects)

@@ -152,12 +152,15 @@ def say(result: str | bytes) -> None:
 def print_load(report: LoadReport, as_json: bool) -> None:
     """Prints what became of each file; ends with 1 where one failed."""
     print_report(report, as_json)
-    for file in report.files:
-        if file.status == "failed":
-            named = file.problem if file.problem.startswith(file.file) else f"{file.file}: {file.problem}"
-            click.echo(without_control(f"clickmart: {named}"), err=True)
+    say_problems(report.problems())
     if report.failed:
         click.get_current_context().exit(1)
+
+
+def say_problems(problems: Iterable[str]) -> None:
+    """What failed, on stderr."""
+    for problem in problems:
+        click.echo(without_control(f"clickmart: {problem}"), err=True)
 
 
 @contextmanager

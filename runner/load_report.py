@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from .tables import Block, Cell, Columns, Tone, line, plain
+from .tables import Block, Cell, Columns, Tone, counted, line, plain
 
 Status = Literal["loaded", "skipped", "failed"]
 
@@ -19,7 +19,8 @@ _MAX_MESSAGE: Final = 1000
 @dataclass(frozen=True, slots=True)
 class FileReport:
     """What became of one file, or in a dry run would. `problem` says why it failed, or what it is the same as where it
-    was skipped; `first_rejects` are lines and reasons; `checksum` is known of a dry run alone."""
+    was skipped; `first_rejects` are lines and reasons; `checksum` is known of a dry run alone. `is_by_server`: that it
+    failed is no fault of the file, which may load as it is another time."""
 
     file: str
     status: Status
@@ -31,6 +32,7 @@ class FileReport:
     first_rejects: tuple[tuple[int, str], ...] = ()
     dry_run: bool = False
     checksum: str = ""
+    is_by_server: bool = False
 
     @property
     def tone(self) -> Tone | None:
@@ -60,7 +62,7 @@ class FileReport:
         ignored = f", ignored columns: {', '.join(names)}" if names else ""
         more = f" and {len(self.unknown_columns) - len(names)} more" if len(self.unknown_columns) > len(names) else ""
         would = "would load " * self.dry_run
-        return f"{would}{self.rows_loaded:,} rows{rejects} in {self.seconds:.1f} s{ignored}{more}"
+        return f"{would}{counted(self.rows_loaded, 'row')}{rejects} in {self.seconds:.1f} s{ignored}{more}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,12 @@ class LoadReport:
     def failed(self) -> bool:
         return any(file.status == "failed" for file in self.files)
 
+    def problems(self) -> Iterator[str]:
+        """Why files failed, a message each that names the file."""
+        for file in self.files:
+            if file.status == "failed":
+                yield file.problem if file.problem.startswith(file.file) else f"{file.file}: {file.problem}"
+
     def as_dict(self) -> dict[str, Any]:
         return {
             "files": [file.as_dict() for file in self.files],
@@ -101,7 +109,8 @@ class LoadReport:
         if len(self.files) != 1:
             rejects = _count_rejects(self.rows_rejected)
             would = "would load " * self.dry_run
-            text = f"{would}{self.rows_loaded:,} rows{rejects} from {len(self.files)} files in {self.seconds:.1f} s"
+            rows, files = counted(self.rows_loaded, "row"), counted(len(self.files), "file")
+            text = f"{would}{rows}{rejects} from {files} in {self.seconds:.1f} s"
             yield line(Cell(text, "title"))
         found = [
             (Cell(f"{shown(file.file)}:{number}", is_path=True), shown(reason))

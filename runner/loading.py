@@ -61,7 +61,8 @@ def load_files(
     with standing(lambda: f"done with {len(reports)} of {len(files)} files" if reports else ""):
         for file, found in chain(in_processes(load, parallel, jobs), zip(in_turn, load(in_turn), strict=True)):
             problem = "the process that loaded it was killed: load it again"
-            report = found or FileReport(stored_text(file), "failed", problem=problem, dry_run=dry_run)
+            lost = FileReport(stored_text(file), "failed", problem=problem, dry_run=dry_run, is_by_server=True)
+            report = found or lost
             reports[file] = report
             logger.info("%s: %s", report.file, report, extra=progress(len(reports), len(files)))
     in_order = [reports[file] for file in files]
@@ -80,7 +81,7 @@ def _load_in_turn(conninfo: str, max_rejects: int | None, dry_run: bool, files: 
                 report = load_file(connection, file, max_rejects=max_rejects, dry_run=dry_run)
             except WarehouseError as error:
                 raise_interrupt(error)
-                report = FileReport(stored_text(file), "failed", problem=in_one_line(str(error)))
+                report = FileReport(stored_text(file), "failed", problem=in_one_line(str(error)), is_by_server=True)
             yield replace(report, dry_run=dry_run)
 
 
@@ -99,7 +100,7 @@ def load_file(
     except LoadError as error:
         return FileReport(name, "failed", problem=unread(error, file))
     except psycopg.Error as error:
-        return FileReport(name, "failed", problem=refused(error, connection))
+        return FileReport(name, "failed", problem=refused(error, connection), is_by_server=True)
 
 
 def _load_source(connection: Connection, source: Source, max_rejects: int | None) -> FileReport:

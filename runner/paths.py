@@ -45,18 +45,19 @@ class Format(NamedTuple):
         return ".".join(filter(None, self))
 
 
-def find_files(paths: Iterable[str | os.PathLike[str]]) -> list[str]:
+def find_files(paths: Iterable[str | os.PathLike[str]], *, may_be_none: bool = False) -> list[str]:
     """The files that the paths stand for, each once: files, folders with all below them, wildcards, "-".
 
     Below a folder or a wildcard only files with a known extension count, and none whose name, or folder's name, starts
     with a dot or an underscore. Raises LoadError for a path that stands for nothing, and for a link below it that leads
-    elsewhere: who may put files there must not choose what else is read.
+    elsewhere: who may put files there must not choose what else is read. `may_be_none`: a folder or a wildcard
+    may stand for nothing so far.
     """
     found: dict[str, str] = {}
     for path in paths:
         name = os.fspath(path)
         with naming(name):
-            for file in _expand(name):
+            for file in _expand(name, may_be_none):
                 found.setdefault(file if file == STANDARD_INPUT else os.path.realpath(file), file)
     return list(found.values())
 
@@ -73,12 +74,12 @@ def naming(path: str) -> Iterator[None]:
         raise LoadError(f"{path}: {error.strerror or error}{where}") from error
 
 
-def _expand(path: str) -> list[str]:
+def _expand(path: str, may_be_none: bool) -> list[str]:
     if path == STANDARD_INPUT:
         return [path]
     if path and Path(path).is_dir():
         files = _below(Path(path))
-        if not files:
+        if not files and not may_be_none:
             raise LoadError(f"no file in this folder has a known extension: {_KNOWN}")
         return files
     if path and os.path.lexists(path):
@@ -87,7 +88,7 @@ def _expand(path: str) -> list[str]:
     if not _WILDCARD.search(path):
         raise LoadError("no such file or folder")
     files = _matching(path)
-    if not files:
+    if not files and not may_be_none:
         raise LoadError(f"no file with a known extension matches: {_KNOWN}")
     return files
 

@@ -120,9 +120,9 @@ def text_of(value: object) -> str:
     return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), str(value))
 
 
-def json_text(data: object) -> str:
-    """JSON for programs, in which nothing stands that a terminal would obey."""
-    text = json.dumps(data, ensure_ascii=False, indent=2)
+def json_text(data: object, *, indent: int | None = 2) -> str:
+    """JSON for programs, in which nothing stands that a terminal would obey; on one line where indent is None."""
+    text = json.dumps(data, ensure_ascii=False, indent=indent)
     return re.sub("[^\n]+", lambda line: _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", line[0]), text)
 
 

@@ -266,7 +266,7 @@ def test_every_command_is_a_function_whose_result_is_what_it_prints(
         printed = run(function.__name__, *arguments, *(f"--{name}" for name in options), dsn=dsn).stdout
         assert printed == f"{found}\n"
 
-    assert str(clickmart.load("e.jsonl", dsn=dsn)).startswith("e.jsonl  1 rows in ")
+    assert str(clickmart.load("e.jsonl", dsn=dsn)).startswith("e.jsonl  1 row in ")
     assert str(clickmart.load(Path("s"), ["e.jsonl"], dsn=dsn)).count("\n") == 2
     same(clickmart.load, "e.jsonl")
     same(clickmart.apply, plan=True)

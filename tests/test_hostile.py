@@ -173,7 +173,7 @@ def test_what_a_log_says_of_a_file_moves_nothing(dsn: str, tmp_path: Path) -> No
     os.close(end)
     shown = os.read(terminal, 10_000).decode()
     os.close(terminal)
-    assert r"0\x1b[31m\x9b2J.jsonl: 1 rows" in shown
+    assert r"0\x1b[31m\x9b2J.jsonl: 1 row" in shown
     assert not OBEYED.search(shown.replace("\r\n", "\n"))
     assert not OBEYED.search(done.stdout.decode())
 

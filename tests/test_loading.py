@@ -1011,9 +1011,9 @@ def test_a_dry_run_prints_what_would_be_and_the_first_rejects(dsn: str, tmp_path
     rejects = [f"  {good}:2  {reason}", f"  {good}:3  not JSON: Expecting value after 1 characters"]
     rejects += [f"  {worse}:{number}  {reason}" for number in range(1, 6)]
     assert re.sub(r" in \d+\.\d s", "", done.stdout).splitlines() == [
-        f"{good}  would load 1 rows, 2 rejected",
+        f"{good}  would load 1 row, 2 rejected",
         f"{worse}  would fail, 7 rejected: 7 rejects, more than the 2 allowed",
-        "would load 1 rows, 9 rejected from 2 files",
+        "would load 1 row, 9 rejected from 2 files",
         "first rejects:",
         *rejects,
     ]
@@ -1027,9 +1027,9 @@ def test_a_dry_run_prints_what_would_be_and_the_first_rejects(dsn: str, tmp_path
 def test_a_dry_run_of_standard_input_is_skipped_once_its_content_is_loaded(dsn: str) -> None:
     command = [*COMMAND, "--dsn", dsn, "load", "-"]
     for arguments, expected in [
-        (["--dry-run"], "-  would load 1 rows, 1 rejected"),
-        (["--dry-run"], "-  would load 1 rows, 1 rejected"),
-        ([], "-  1 rows, 1 rejected"),
+        (["--dry-run"], "-  would load 1 row, 1 rejected"),
+        (["--dry-run"], "-  would load 1 row, 1 rejected"),
+        ([], "-  1 row, 1 rejected"),
         (["--dry-run"], "-  would be skipped: its content is loaded already, load 1, -"),
     ]:
         done = subprocess.run([*command, *arguments], input=GOOD + BAD, capture_output=True)

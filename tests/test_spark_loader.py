@@ -566,7 +566,7 @@ def test_the_command_prints_what_load_prints_and_no_word_of_spark(dsn: str, tmp_
     assert error.startswith(f"clickmart: {bad}: {problem}")
     assert error.count("\n") == 1
     assert process.returncode == 1
-    assert re.fullmatch(r"1 rows, 1 rejected in [0-9.]+ s", output.splitlines()[0].removeprefix(good).strip())
+    assert re.fullmatch(r"1 row, 1 rejected in [0-9.]+ s", output.splitlines()[0].removeprefix(good).strip())
 
 
 def test_spark_submit_takes_the_module_as_a_file(dsn: str, tmp_path: Path) -> None:

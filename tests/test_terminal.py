@@ -146,9 +146,9 @@ def test_load_shows_each_file_and_wraps_what_it_says(dsn: str, tmp_path: Path, w
     assert next(line for line in lines if "far.jsonl" in line).startswith("…")
     text = " ".join(" ".join(lines).split())
     assert "failed, 1 rejected: none of its 1 records could be stored;" in re.sub(r" {2,}", " ", text)
-    assert "1 rows, 1 rejected in " in text
+    assert "1 row, 1 rejected in " in text
     assert "3 rows, 2 rejected from 4 files in " in text
-    assert [shown.colour(text) for text in ("failed,", "1 rows in", "1 rows, 1")] == ["red", "default", "brown"]
+    assert [shown.colour(text) for text in ("failed,", "1 row in", "1 row, 1")] == ["red", "default", "brown"]
     again = show("load", "good.jsonl", dsn=dsn, width=width, folder=tmp_path)
     assert (again.code, again.lines[0].split()[:2]) == (0, ["good.jsonl", "skipped:"])
 
@@ -278,7 +278,7 @@ def test_a_dumb_terminal_gets_the_lines_of_a_pipe(dsn: str, tmp_path: Path, term
     shown = show("load", "a.jsonl", dsn=dsn, folder=tmp_path, TERM=term)
     assert "\x1b" not in shown.sent
     assert [re.sub(r"\d\.\d s", "N s", line) for line in shown.lines] == [
-        "loading 1 file", "a.jsonl: 1 rows in N s", "a.jsonl  1 rows in N s",
+        "loading 1 file", "a.jsonl: 1 row in N s", "a.jsonl  1 row in N s",
     ]  # fmt: skip
     assert show("status", dsn=dsn, TERM=term).sent.replace("\r\n", "\n") == run("status", dsn=dsn).stdout
 
@@ -346,5 +346,5 @@ def test_a_very_narrow_terminal_is_no_error(dsn: str, tmp_path: Path, width: int
 def test_events_that_are_typed_are_not_written_over(dsn: str) -> None:
     shown = show("load", "-", dsn=dsn, keys=b'{"event_id": "1"}\n' + b"\x04" * 5)
     assert shown.lines[0] == '{"event_id": "1"}'
-    assert re.fullmatch(r"-  1 rows in \d\.\d s", shown.lines[1].removeprefix("^D\x08\x08"))
+    assert re.fullmatch(r"-  1 row in \d\.\d s", shown.lines[1].removeprefix("^D\x08\x08"))
     assert "\x1b[2K" not in shown.sent
