@@ -19,6 +19,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from clickmart.embedded import wheel_bin
+from conftest import run_server
+
 from .__main__ import ROOT, copied_project
 from .python import Mutant, mutants
 
@@ -68,6 +71,17 @@ OPTIONS: Final = ("-x", "-q", "-k", "not machine", "-m", "not spark and not meta
 #: A mutant may never end, or ask for all memory; the tests of no module take half as long.
 SECONDS: Final = 600
 MEMORY: Final = 6 * 2**30
+#: Put behind the copy's conftest.py: one server for all mutants, on which each has databases of its own.
+STANDING_SERVER: Final = """
+import os
+
+_numbers = itertools.count(os.getpid() * 10_000)
+
+
+@pytest.fixture(scope="session")
+def embedded_server() -> Server:
+    return {server!r}
+"""
 
 
 def failed_test(tree: Path, tests: Iterable[str], seconds: float | None = SECONDS) -> str:
@@ -109,6 +123,7 @@ def main() -> None:
     parser.add_argument("modules", nargs="*", help="such as statements; left out, all that have tests of their own")
     parser.add_argument("--sample", type=int, help="so many mutants, chosen at random")
     parser.add_argument("--seed", type=int, default=0, help="which ones")
+    parser.add_argument("--after", type=int, default=0, help="leave out so many of them, to go on")
     parser.add_argument("--lines", help="only those on lines whose mutants hold this text, to repeat one")
     parser.add_argument("--unproven", action="store_true", help="leave out to see that the tests pass without a change")
     options = parser.parse_args()
@@ -122,8 +137,11 @@ def main() -> None:
     print(f"{len(made)} mutants of {len(modules)} modules", flush=True)
     if options.sample:
         made = random.Random(options.seed).sample(made, min(options.sample, len(made)))
+    made = made[options.after :]
     killed = 0
-    with copied_project() as tree:
+    with run_server(wheel_bin()) as server, copied_project() as tree:
+        with (tree / "tests/conftest.py").open("a", encoding="utf-8") as conftest:
+            conftest.write(STANDING_SERVER.format(server=server))
         used = dict.fromkeys(test for path, _ in made for test in tests_of(path))
         if not options.unproven and (failed := failed_test(tree, used, None)):
             sys.exit(f"without a change: {failed}")
