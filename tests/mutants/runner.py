@@ -96,7 +96,7 @@ def failed_test(tree: Path, tests: Iterable[str], seconds: float | None = SECOND
         text=True,
         errors="replace",
         start_new_session=True,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY)),
+        preexec_fn=_bound,
     )
     try:
         output, _ = run.communicate(timeout=seconds)
@@ -111,6 +111,12 @@ def failed_test(tree: Path, tests: Iterable[str], seconds: float | None = SECOND
         return f"pytest ended with {run.returncode}"
     named = [line for line in output.splitlines() if line.startswith(("FAILED", "ERROR"))]
     return named[0] if named else ""
+
+
+def _bound() -> None:
+    """What holds for the tests of a mutant, whatever has started this: some of them interrupt a command."""
+    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def tests_of(path: str) -> Sequence[str]:
