@@ -253,6 +253,9 @@ def test_a_constraint_that_fails_at_the_commit_is_said_with_the_migration(empty_
         'migrations/0002.sql: duplicate key value violates unique constraint "t_a_key"\n'
         "detail: Key (a)=(1) already exists."
     )
+    assert refusal(empty_dsn, tmp_path, {"migrations/0002.sql": "", "sql/cdm/10.sql": text}).startswith(
+        'the commit: duplicate key value violates unique constraint "t_a_key"\n'
+    )
 
 
 def test_places_are_the_same_on_another_server(server: Server, tmp_path: Path) -> None:
