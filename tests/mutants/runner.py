@@ -29,7 +29,7 @@ from .python import Mutant, mutants
 TESTS: Final = {
     "": ("cli", "loading"),
     "applying": ("version_skew", "status", "apply"),
-    "batches": ("csv_reader", "parquet_reader", "event_writer"),
+    "batches": ("csv_reader", "parquet_reader", "event_writer", "rejects"),
     "checks": ("checks", "proof"),
     "columns": ("csv_reader", "json_reader", "event_writer"),
     "compression": ("readers", "bad_input"),
@@ -135,7 +135,7 @@ def main() -> None:
     parser.add_argument("--sample", type=int, help="so many mutants, chosen at random")
     parser.add_argument("--seed", type=int, default=0, help="which ones")
     parser.add_argument("--after", type=int, default=0, help="leave out so many of them, to go on")
-    parser.add_argument("--lines", help="only those on lines whose mutants hold this text, to repeat one")
+    parser.add_argument("--like", help="only those that are told with this text, to repeat one")
     parser.add_argument("--unproven", action="store_true", help="leave out to see that the tests pass without a change")
     options = parser.parse_args()
     modules = options.modules or [module for module in TESTS if module]
@@ -143,7 +143,7 @@ def main() -> None:
         (f"runner/{module}.py", mutant)
         for module in modules
         for mutant in mutants((ROOT / f"runner/{module}.py").read_text(encoding="utf-8"))
-        if not options.lines or options.lines in str(mutant)
+        if not options.like or options.like in str(mutant)
     ]
     print(f"{len(made)} mutants of {len(modules)} modules", flush=True)
     if options.sample:
