@@ -28,7 +28,7 @@ from .python import Mutant, mutants
 #: The tests of a module, by the ends of their files' names; of all others those at "".
 TESTS: Final = {
     "": ("cli", "loading"),
-    "applying": ("version_skew", "status", "apply"),
+    "applying": ("version_skew", "status", "apply", "roles"),
     "batches": ("csv_reader", "parquet_reader", "event_writer", "rejects"),
     "checks": ("checks", "proof"),
     "columns": ("csv_reader", "json_reader", "event_writer"),
@@ -73,7 +73,7 @@ OPTIONS: Final = (
     *("-x", "-q", "-k", " and ".join(f"not {name}" for name in ("machine", *SLOW))),
     *("-m", "not spark and not metabase_live", "--hypothesis-seed=0"),
 )
-#: A mutant may never end, or ask for all memory; the tests of no module take half as long.
+#: A mutant may never end, or ask for all memory; the tests of a module take a minute or two.
 SECONDS: Final = 600
 MEMORY: Final = 6 * 2**30
 #: Put behind the copy's conftest.py: one server for all mutants, on which each has databases of its own.
