@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo test lint types thorough fuzz mutants bench docs clean
+.PHONY: setup demo test lint types thorough fuzz mutants mutants-python bench docs clean
 
 demo: $(VENV)/installed
 	$(BIN)/clickmart demo
@@ -26,6 +26,10 @@ fuzz: setup
 # Every small change of the SQL, and which the tests let pass, which takes hours; a part: make mutants MUTANTS='--sample 100'
 mutants: setup
 	cd tests && PYTHONPATH=. ../$(BIN)/python -m mutants $(MUTANTS)
+
+# The same of the runner: make mutants-python MUTANTS='--sample 300 --seed 1', or MUTANTS=statements for a module
+mutants-python: setup
+	cd tests && PYTHONPATH=. ../$(BIN)/python -m mutants.runner $(MUTANTS)
 
 # The figures of docs/performance.md, which take an hour or more at full size; less: make bench BENCH='--events 100000'
 bench: $(VENV)/installed-bench

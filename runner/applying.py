@@ -232,8 +232,6 @@ def _apply_migration(connection: Connection, project: Project, migration: Migrat
         if connection.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
             raise ProjectError(f"{path}: begins a transaction that it doesn't end")
     except ClickmartError as error:
-        if not connection.broken:
-            connection.rollback()  # of what the migration itself has begun
         if done:
             error.args = (f"{error}\nwhat stands before it in {path} is done, since that runs without a transaction",)
         raise

@@ -29,7 +29,7 @@ def sql_error(error: psycopg.Error, project: Project, name: str, text: str = "",
         message += f"\nhint: a migration whose first line is `{NO_TRANSACTION}` runs without one"
     position = _position(error, project, name, text, offset)
     if position is None:
-        return SqlError(f"{name}: {message}", file=name if text else None)
+        return SqlError(f"{name}: {message}")
     first, *more = message.split("\n", 1)
     number = str(position.line)
     before = "".join("\t" if character == "\t" else " " for character in position.text[: position.column - 1])

@@ -250,12 +250,13 @@ def test_a_file_applies_again_when_and_only_when_its_rendered_text_changes(empty
 def test_only_the_settings_that_show_in_a_file_are_a_reason(empty_dsn: str, tmp_path: Path) -> None:
     init_project(tmp_path / "shop")
     applying.apply(Warehouse(empty_dsn), read_project(tmp_path / "shop"))
-    write_files(
-        tmp_path / "shop", {"clickmart.toml": "[settings]\ntop_pages = 3\ncart = 'basket'\npurchase_window='2 days'"}
-    )
+    settings = "[settings]\ntop_pages = 3\ncart = 'basket'\npayment = 'paid'\npurchase_window='2 days'"
+    write_files(tmp_path / "shop", {"clickmart.toml": settings})
     report = applying.plan(Warehouse(empty_dsn), read_project(tmp_path / "shop"))
     assert dict(report.files) == {
-        "sql/stage/20_parsed_events.sql": "setting changed: cart '^cart(/|$)' -> 'basket'",
+        "sql/stage/20_parsed_events.sql": (
+            "setting changed: cart '^cart(/|$)' -> 'basket', payment '^payment(/|$)' -> 'paid'"
+        ),
         "sql/cdm/10_purchases.sql": "setting changed: purchase_window '1 day' -> '2 days'",
         "sql/cdm/10_settings.sql": "setting changed: top_pages 10 -> 3",
         "sql/cdm/40_proof.sql": "setting changed: purchase_window '1 day' -> '2 days'",

@@ -122,6 +122,7 @@ def test_a_header_that_cannot_be_read_is_an_error(csv_file):
         ("a,b,", "3 fields, where the header has 2"),
         ('"a" x,b', "text behind a closing quote"),
         ('"a"b"', "text behind a closing quote"),
+        ('"a"x"b",c', "text behind a closing quote"),
         ("a\rb,c", "a carriage return outside of quotes"),
         ('"two\nlines" x,b', "text behind a closing quote"),
         ('"two\n\nlines",b,c', "3 fields, where the header has 2"),

@@ -254,6 +254,11 @@ def test_a_json_file_may_hold_an_object_a_line(array):
     assert reading.lines == [3, 4, 5]
 
 
+def test_what_is_no_object_keeps_its_place_among_those_that_are_read_fast(array):
+    reading = array('[1, {"os": "a"}, 2, {"os": "b"}]')
+    assert reading.fields == [None, {"os": "a"}, None, {"os": "b"}]
+
+
 def test_an_empty_array_has_no_records(array):
     assert array(" [ \n ] \n").records == []
 

@@ -1,8 +1,9 @@
-"""The mutants of SQL (tests/mutants): which changes are tried, and which are not."""
+"""The mutants of SQL and of the runner (tests/mutants): which changes are tried, and which are not."""
 
 from __future__ import annotations
 
 import pytest
+from mutants import python
 from mutants.sql import mutants
 
 BODY = "create or replace function f() returns void language plpgsql as $$\nbegin\n    {}\nend\n$$;\n"
@@ -65,3 +66,36 @@ def test_each_key_of_an_order_in_a_macro_is_left_out() -> None:
 )
 def test_what_changes_no_number_is_left_alone(text: str) -> None:
     assert mutants(text) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "mutant"),
+    [
+        ("if a < b: c()", "if a <= b: c()"),
+        ("if a < b: c()", "if True: c()"),
+        ("if a < b: c()", "if False: c()"),
+        ("if a < b: c()", "if a < b: pass"),
+        ("while a: b()", "while False: b()"),
+        ("a = [b for b in c if b]", "a = [b for b in c if True]"),
+        ("a = b and c", "a = b or c"),
+        ("a = b and c", "a = b"),
+        ("a = b and c", "a = c"),
+        ("a = not b", "a = b"),
+        ("a = b + 1", "a = b - 1"),
+        ("a = b + 1", "a = b + 2"),
+        ("a += 1", "a -= 1"),
+        ("a = b(c, d=e)", "a = b(c, )"),
+        ("a = 'b'", "a = 'XXbXX'"),
+        ("@property\ndef a(b): return True", "@property\ndef a(b): return False"),
+    ],
+)
+def test_each_operator_boundary_and_clause_of_a_module_is_changed(text: str, mutant: str) -> None:
+    assert mutant in [made.text() for made in python.mutants(text)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["import a", '"""Text."""', "a: str | None", "logger.info('a', 1)", "@a(1)\nclass B: ..."],
+)
+def test_what_does_nothing_in_a_module_is_left_alone(text: str) -> None:
+    assert python.mutants(text) == []

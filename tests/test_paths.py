@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
 import pytest
 from clickmart.errors import LoadError
-from clickmart.paths import Format, find_files
+from clickmart.paths import Format, find_files, naming
 
 
 @pytest.fixture
@@ -107,6 +108,19 @@ def test_no_file_comes_twice(folder, tmp_path):
     (tmp_path / "link.csv").symlink_to("data/a.csv")
     paths = ["-", "data/b.csv", "data", "./data/a.csv", "data/*.csv", "link.csv", tmp_path / "data", "-"]
     assert find_files(paths) == ["-", "data/b.csv", "data/a.csv"]
+
+
+def test_a_pattern_may_begin_behind_a_link(folder, tmp_path):
+    folder("real/day/a.csv")
+    (tmp_path / "link").symlink_to("real")
+    assert find_files(["link/day/*.csv"]) == ["link/day/a.csv"]
+
+
+def test_an_error_of_the_system_names_another_file_than_the_path_it_is_said_of():
+    for found, said in (("data/a.csv", "data: Permission denied (data/a.csv)"), ("data", "data: Permission denied")):
+        with pytest.raises(LoadError) as error, naming("data"):
+            raise PermissionError(errno.EACCES, "Permission denied", found)
+        assert str(error.value) == said
 
 
 def test_what_is_no_file_is_passed_over_below_a_folder_but_a_broken_link_is_not(folder, tmp_path):

@@ -222,8 +222,11 @@ def test_a_folder_that_is_no_project_is_refused(tmp_path: Path, monkeypatch: pyt
     monkeypatch.chdir(tmp_path)
     Path("empty").mkdir()
     Path("file").write_text("")
+    Path("half/sql").mkdir(parents=True)
+    Path("other/migrations").mkdir(parents=True)
+    lacks = "no project folder, it lacks sql/ or migrations/; `clickmart init` makes one"
     for folder, message in (
-        ("empty", "empty: no project folder, it lacks sql/ or migrations/; `clickmart init` makes one"),
+        *((folder, f"{folder}: {lacks}") for folder in ("empty", "half", "other")),
         ("file", "file: no such folder; `clickmart init file` makes a project there"),
         ("none", "none: no such folder; `clickmart init none` makes a project there"),
     ):

@@ -132,6 +132,12 @@ def test_gzip_may_have_several_members_and_zeros_behind_them(tmp_path, block_siz
     assert len(read_bytes(tmp_path, "a.jsonl.gz", content, block_size).records) == len(FIELDS)
 
 
+@pytest.mark.parametrize("block_size", BLOCK_SIZES)
+def test_an_array_may_begin_in_a_later_member_of_gzip(tmp_path, block_size):
+    content = gzip.compress(b" \n \n") + gzip.compress(b"") + gzip.compress(FORMS["a.json"])
+    assert len(read_bytes(tmp_path, "a.json.gz", content, block_size).records) == len(FIELDS)
+
+
 def test_gzip_that_is_cut_short_is_an_error_wherever_the_cut_is(tmp_path):
     content = gzip.compress(LINES)
     for length in range(1, len(content)):

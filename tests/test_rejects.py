@@ -289,6 +289,9 @@ def test_what_does_not_fit_one_file_is_refused_and_goes_to_a_folder(shop: Shop) 
         "3-c.jsonl": NEVER,
     }
     assert [Path(file).name for file, _ in report.files] == sorted(written)
+    load(shop, ".jsonl", NEVER)
+    report = clickmart.rejects_export(f"{shop.folder}/rejects/", loads=[4], dsn=shop.dsn)
+    assert [Path(file).name for file, _ in report.files] == ["4-rejects.jsonl"]
 
 
 @pytest.mark.parametrize("name", ["out.csv", "out.json", "out.jsonl.gz", "out.parquet"])

@@ -151,6 +151,11 @@ def test_detail_and_hint_of_postgresql_are_shown(empty_dsn: str, tmp_path: Path)
             },
             "sql/stage/10.sql:3:3: division by zero\n  3 |   return 1 / a;\n    |   ^",
         ),
+        (
+            {"sql/cdm/10.sql": "create or replace function public.f() returns void language plpgsql as $$\n"
+             "begin\n  perform 1 / 0;\nend $$;\nselect f();"},
+            "sql/cdm/10.sql:3:3: division by zero\n  3 |   perform 1 / 0;\n    |   ^",
+        ),
     ],
 )  # fmt: skip
 def test_a_statement_that_fails_when_it_runs_is_shown_too(
@@ -247,6 +252,9 @@ def test_a_constraint_that_fails_at_the_commit_is_said_with_the_migration(empty_
     assert refusal(empty_dsn, tmp_path, {"migrations/0002.sql": text}) == (
         'migrations/0002.sql: duplicate key value violates unique constraint "t_a_key"\n'
         "detail: Key (a)=(1) already exists."
+    )
+    assert refusal(empty_dsn, tmp_path, {"migrations/0002.sql": "", "sql/cdm/10.sql": text}).startswith(
+        'the commit: duplicate key value violates unique constraint "t_a_key"\n'
     )
 
 

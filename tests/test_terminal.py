@@ -171,6 +171,17 @@ def test_apply_says_what_it_does_and_why(dsn: str, tmp_path: Path, width: int) -
     ]
 
 
+def test_of_a_path_without_room_the_end_is_shown(empty_dsn: str, tmp_path: Path) -> None:
+    name = f"{'long_' * 20}end.sql"
+    smallest_project(tmp_path, {f"migrations/0002_{name}": "select 1;", f"sql/a/{name}": "select 1;"})
+    project = ("--project", str(tmp_path))
+    planned = show("apply", "--plan", *project, dsn=empty_dsn, width=60)
+    run("apply", *project, dsn=empty_dsn)
+    for shown in (planned, show("status", *project, dsn=empty_dsn, width=60)):
+        cut = [line.split()[0] for line in shown.lines if "end.sql" in line]
+        assert [path[0] for path in cut] == ["…", "…"]
+
+
 @pytest.mark.parametrize("width", WIDTHS)
 def test_check_shows_claims_and_every_value_of_a_failing_row(dsn: str, width: int) -> None:
     query(

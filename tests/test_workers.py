@@ -23,6 +23,12 @@ def squares(items: Iterator[int]) -> Iterator[tuple[int, int]]:
         yield item * item, os.getpid()
 
 
+def groups(items: Iterator[int]) -> Iterator[int]:
+    """The process group of who works on each item."""
+    for _ in items:
+        yield os.getpgrp()
+
+
 def dies_over(fatal: str, items: Iterator[str]) -> Iterator[str]:
     for item in items:
         if item == fatal:
@@ -75,6 +81,12 @@ def test_each_item_has_its_result_from_no_more_processes_than_asked_for() -> Non
 
 def test_a_process_serves_one_item_after_the_other() -> None:
     assert len({process for _, (_, process) in in_processes(squares, range(5), 1)}) == 1
+
+
+def test_what_a_terminal_sends_to_the_command_does_not_reach_its_processes() -> None:
+    """Ctrl-C is sent to a whole group of processes; the command alone has to answer it."""
+    ((_, group),) = in_processes(groups, [1], 1)
+    assert group != os.getpgrp()
 
 
 def test_no_item_needs_no_process() -> None:
