@@ -215,6 +215,10 @@ def read_marts(connection: Connection) -> Marts:
             purchases=sorted(
                 rows("select user_id, confirmed_at, count_products, referer_url, utm_campaign from cdm.purchases")
             ),
+            paths=rows(
+                "select first_product_at, first_cart_at, paid_at, page_urls from cdm.purchases "
+                "order by user_id, confirmed_at"
+            ),
             user_days=rows("select * from cdm.user_days order by day, user_id, referer_url, utm_campaign"),
         )
 

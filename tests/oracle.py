@@ -44,11 +44,19 @@ class PageView:
 
 @dataclass(frozen=True)
 class Purchase:
-    """A confirmation that is a purchase, and the product view of each bought cart add, in order."""
+    """A confirmation that is a purchase, its path, and the product view of each bought cart add, in order."""
 
     user: str
     confirmation: PageView
+    path: list[PageView]
     products: list[PageView]
+
+    @property
+    def instants(self) -> tuple[datetime, datetime, datetime]:
+        """The first product view of the path, the first cart add, the last payment."""
+        products = [view.at for view in self.path if view.step == "product"]
+        payments = [view.at for view in self.path if view.step == "payment"]
+        return products[0], self.path[cart_adds(self.path)[0][0]].at, payments[-1]
 
 
 @dataclass(frozen=True)
@@ -60,6 +68,7 @@ class Marts:
     top_pages: list[tuple[int, str, int]]  # rank, page_url, purchases; by rank
     sources: list[tuple[str, str, int, int, float]]  # referer, campaign, users, purchases, share; by the texts' bytes
     purchases: list[tuple[str, datetime, int, str, str]]  # user, instant, products, referer, campaign; sorted
+    paths: list[tuple[object, ...]]  # of each purchase the first product, the first cart add, the payment, page_urls
     user_days: list[tuple[object, ...]]  # day, user, referer, campaign, views, views of each step; by day and bytes
 
 
@@ -73,6 +82,10 @@ def marts(events: Sequence[Event], settings: Settings = DEFAULTS) -> Marts:
         top_pages=top_pages(bought, settings),
         sources=sources(views, bought),
         purchases=sorted((p.user, p.confirmation.at, len(p.products), *source(p.confirmation)) for p in bought),
+        paths=[
+            (*p.instants, [product.page_url or "(none)" for product in p.products])
+            for p in sorted(bought, key=lambda p: (p.user, p.confirmation.at))
+        ],
         user_days=user_days(views),
     )
 
@@ -221,10 +234,11 @@ def purchases(views: Sequence[PageView], settings: Settings = DEFAULTS) -> list[
         of_user = in_order([view for view in views if view.user == user])
         for position, view in enumerate(of_user):
             if view.step == "confirmation":
-                products = products_bought(path_of(position, of_user, settings))
+                path = path_of(position, of_user, settings)
+                products = products_bought(path)
                 # "C is a purchase if its path has a payment, and at least one cart add before the last payment"
                 if products:
-                    bought.append(Purchase(user, view, products))
+                    bought.append(Purchase(user, view, path, products))
     return bought
 
 

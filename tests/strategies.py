@@ -132,6 +132,7 @@ JOURNEYS = [
     ("product", "cart", "payment", "product", "cart", "confirmation"),
     ("product", "cart", "payment", "product", "cart", "payment", "confirmation"),
     ("product", "cart", "payment", "confirmation", "product", "cart", "payment", "confirmation"),
+    ("product", "cart", "payment", "confirmation", "confirmation", "product", "cart", "payment", "confirmation"),
     ("product", "cart", "confirmation", "payment", "confirmation"),
     ("product", "payment", "cart", "confirmation"),
     ("cart", "product", "payment", "cart", "payment", "confirmation"),
@@ -152,7 +153,7 @@ def events(draw: st.DrawFn, equal_deliveries: bool = True, max_parts: int = 6) -
     if rows:
         for again in draw(st.lists(st.sampled_from(rows), max_size=3)):
             rows.append(again if draw(st.booleans()) else {**again, **draw(contents())})
-    rows = draw(st.permutations(rows))
+    rows = draw(st.permutations(rows)) if draw(st.booleans()) else in_time(rows)
     return with_equal_deliveries(rows) if equal_deliveries else rows
 
 
@@ -165,7 +166,7 @@ def single_events(draw: st.DrawFn) -> Event:
 @st.composite
 def journeys(draw: st.DrawFn) -> list[Event]:
     """A user's way to a confirmation, its instants in order but often the same ones."""
-    user = draw(st.sampled_from(["u1", "u1", "u2", "m1"]))
+    user = draw(st.sampled_from(["u1", "u1", "u1", "u2", "m1", "nobody"]))
     steps = draw(st.sampled_from(JOURNEYS))
     span = draw(st.sampled_from(SPANS))
     instants = sorted(draw(st.sampled_from(span)) for _ in steps)
@@ -231,6 +232,11 @@ def spellings(at: datetime) -> list[str]:
     ]
 
 
+def in_time(rows: Iterable[Event]) -> list[Event]:
+    """The rows as they come where nothing is late, those without an instant last."""
+    return sorted(rows, key=lambda row: parse_timestamp(row.get("event_timestamp")) or datetime.max)
+
+
 def with_equal_deliveries(rows: Iterable[Event]) -> list[Event]:
     """The same rows, but every delivery of a view with the content of the first one."""
     first: dict[tuple[str | None, datetime, str], Event] = {}
@@ -258,11 +264,11 @@ class Cut:
 
 @st.composite
 def cuts(draw: st.DrawFn, rows: list[Event], shuffled: bool = True) -> Cut:
-    """The events in two to six files, shuffled over and within them unless their order is to stay.
+    """The events in two to six files, now and then shuffled over and within them unless their order is to stay.
 
     There are fewer files where there are too few events, or where two would have been the same.
     """
-    rows = draw(st.permutations(rows)) if shuffled else list(rows)
+    rows = draw(st.permutations(rows)) if shuffled and draw(st.booleans()) else list(rows)
     inner = range(1, len(rows))
     ends = [*sorted(draw(st.sets(st.sampled_from(inner), min_size=1, max_size=5)) if inner else ()), len(rows)]
     files = [rows[start:end] for start, end in zip([0, *ends], ends, strict=False) if rows]
