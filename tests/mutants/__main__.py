@@ -120,11 +120,11 @@ def put_to_examples(law: Callable[[st.DataObject], None], count: int) -> None:
 
 
 def histories(count: int) -> list[History]:
-    """So many histories, always the same: one half with equal deliveries in any order, one with others in theirs."""
+    """So many histories, always the same: some with equal deliveries in any order, some with others in theirs."""
     found: list[History] = []
 
     def collect(data: st.DataObject) -> None:
-        equal = len(found) % 2 == 0
+        equal = data.draw(st.booleans())
         cut = data.draw(cuts(data.draw(events(equal_deliveries=equal)), shuffled=equal))
         found.append(History(cut, marts(loaded(cut.files))))
 
