@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .applying import ApplyReport
     from .checks import CheckReport
     from .load_report import LoadReport
+    from .mart_history import HistoryReport
     from .marts import Mart
     from .metabase.exporting import MetabaseExport
     from .metabase.pulling import MetabasePull
@@ -346,6 +347,25 @@ def explain_purchase(
 
     with _explained(dsn, last) as connection:
         return timeline.explain_purchase(connection, purchase, only_steps=only_steps, last=last)
+
+
+def history(
+    mart: str,
+    *,
+    hour: str | None = None,
+    where: Mapping[str, str] | None = None,
+    last: int | None = None,
+    dsn: str | None = None,
+) -> HistoryReport:
+    """What refreshes changed in events_hours, products_hours, top_pages or sources, and which files had them do it.
+
+    `hour` is an instant in it; `where` are values of what tells the mart's rows apart; `last` is how many changes, the
+    last ones, None being all. Raises UsageError for what the mart doesn't have.
+    """
+    from .mart_history import read_history
+
+    with _explained(dsn, last) as connection:
+        return read_history(connection, mart, hour=hour, where=where or {}, last=last)
 
 
 @contextmanager

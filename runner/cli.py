@@ -427,6 +427,46 @@ def explain(dsn: str | None, subject: tuple[str, ...], only_steps: bool, last: i
 
 
 @main.command()
+@click.argument("mart", metavar="MART", type=click.Choice(["events_hours", "products_hours", "top_pages", "sources"]))
+@click.option("--hour", metavar="HOUR", help="Of that hour alone, as '2022-09-30 21:00', in UTC.")
+@click.option(
+    "--where",
+    metavar="NAME=VALUE",
+    multiple=True,
+    help="Of rows with that value alone, as event_type=cart; repeatable.",
+)
+@click.option(
+    "--last",
+    metavar="N",
+    type=click.IntRange(min=0),
+    default=100,
+    show_default=True,
+    help="Of many changes the last N; 0: all.",
+)
+@json_option
+@click.pass_obj
+def history(dsn: str | None, mart: str, hour: str | None, where: tuple[str, ...], last: int, as_json: bool) -> None:
+    """Show why a number changed: from what to what, when, and by which files.
+
+    Each refresh that changes a row of events_hours, products_hours, sources or of the pages that top_pages ranks is
+    recorded, and what somebody changes by hand too. psql and Metabase have the same as cdm.history; cdm.prune_history
+    forgets what is old.
+
+    \b
+    Examples:
+      clickmart history events_hours --hour '2022-09-30 21:00'
+      clickmart history sources --where referer_url=www.google.com --json
+    """
+    from . import api
+
+    parted = [text.partition("=") for text in where]
+    if any(not sign for _, sign, _ in parted):
+        raise click.UsageError("--where is NAME=VALUE, as --where event_type=cart")
+    values = {name: value for name, _, value in parted}
+    print_report(api.history(mart, hour=hour, where=values, last=last or None, dsn=dsn), as_json)
+
+
+@main.command()
 @click.option(
     "--output",
     "-o",

@@ -192,7 +192,8 @@ class Shop:
         """Empties the warehouse, as if nothing had been loaded."""
         self.connection.execute(
             "truncate stage.loads, stage.events, stage.events_rejected, stage.page_views, "
-            "cdm.purchases, cdm.user_days, cdm.events_hours, cdm.products_hours, cdm.page_totals, cdm.source_totals"
+            "cdm.purchases, cdm.user_days, cdm.events_hours, cdm.products_hours, cdm.page_totals, cdm.source_totals, "
+            "cdm.refreshes, cdm.changes"
         )
 
 

@@ -130,9 +130,12 @@ def test_a_newer_project_brings_a_warehouse_of_any_older_one_up_to_itself(
         for name in names[count:]:
             (older / "migrations" / name).unlink()
         with server.database(template=False) as dsn:
-            with pytest.raises(ProjectError, match=r"lacks migrations/0004_rejects.sql: run `clickmart apply`"):
+            if "0004_rejects.sql" in names[count:]:
+                with pytest.raises(ProjectError, match=r"lacks migrations/0004_rejects.sql: run `clickmart apply`"):
+                    clickmart.load(file, dsn=dsn, project=older)
+                store(dsn, some_events(1))
+            else:
                 clickmart.load(file, dsn=dsn, project=older)
-            store(dsn, some_events(1))
             assert value(dsn, "select count(*) from clickmart.migrations") == count
             status = run_json("status", dsn=dsn)
             assert [row["name"] for row in status["pending"]][: len(names) - count] == [

@@ -11,6 +11,7 @@ declare
     new_loads bigint [];
     rebuild record;
     grown_table regclass;
+    this_refresh bigint;
 begin
     -- One refresh at a time; readers and loads go on.
     perform pg_advisory_xact_lock(hashtextextended('clickmart.apply', 0));
@@ -55,6 +56,11 @@ begin
             execute format('analyze %s', grown_table);
         end loop;
 
+        insert into cdm.refreshes (loads, is_rebuilt)
+        values (coalesce(new_loads, '{}'), refresh.is_rebuilt)
+        returning id into this_refresh;
+        perform set_config('clickmart.refresh', this_refresh::text, true);
+
         -- Messages of the level info reach the client whatever it asked for: someone may be watching a long rebuild.
         raise info 'page views of % new loads', count_loads;
         perform stage.refresh_page_views(coalesce(new_loads, '{}'), rebuild.page_views);
@@ -68,6 +74,7 @@ begin
         perform cdm.refresh_page_totals(rebuild.purchases);
 
         update stage.loads set refreshed_at = clock_timestamp() where id = any (new_loads);
+        perform set_config('clickmart.refresh', '', true);
         update cdm.rebuild set page_views = false, purchases = false where page_views or purchases;
     end if;
     -- Last, since the apply of another database that makes the same roles waits for this transaction to end.
