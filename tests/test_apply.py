@@ -259,6 +259,7 @@ def test_only_the_settings_that_show_in_a_file_are_a_reason(empty_dsn: str, tmp_
         ),
         "sql/cdm/10_purchases.sql": "setting changed: purchase_window '1 day' -> '2 days'",
         "sql/cdm/10_settings.sql": "setting changed: top_pages 10 -> 3",
+        "sql/cdm/20_explain.sql": "setting changed: purchase_window '1 day' -> '2 days'",
         "sql/cdm/40_proof.sql": "setting changed: purchase_window '1 day' -> '2 days'",
         "sql/cdm/40_row_checks.sql": "setting changed: purchase_window '1 day' -> '2 days'",
     }
