@@ -27,8 +27,11 @@ INSTANTS = [
     START + 2 * DAY,
 ]
 
-# The instants of a journey: at once, within an hour, over exactly a window, over one step more, or over two windows.
+# The instants of a journey: at once, within an hour, over exactly a window, over one step more, or over two windows; or
+# mostly each its own, a minute or some hours apart.
 SPANS = [
+    *([START + timedelta(minutes=minute) for minute in range(20)],) * 3,
+    [START + timedelta(hours=5 * number) for number in range(10)],
     INSTANTS[:1],
     INSTANTS[:2],
     INSTANTS[:4],
