@@ -281,6 +281,34 @@ def test_a_changed_setting_rebuilds_what_it_touches(shop: Shop, tmp_path: Path) 
     assert shop.query("select count(*) from cdm.purchases") == [(0,)]
 
 
+@pytest.mark.parametrize(
+    ("path", "harm"),
+    [
+        ("sql/stage/20_parsed_events.sql", "update stage.page_views set page_type = 'x'"),
+        ("sql/stage/30_page_views.sql", "update stage.page_views set page_type = 'x'"),
+        ("sql/cdm/10_purchases.sql", "update cdm.purchases set count_products = 9"),
+        ("sql/cdm/20_events_hours.sql", "update cdm.events_hours set count_events = 9"),
+        ("sql/cdm/20_page_totals.sql", "update cdm.page_totals set count_purchases = 9"),
+        ("sql/cdm/20_products_hours.sql", "update cdm.products_hours set count_products = 9"),
+        ("sql/cdm/20_source_totals.sql", "update cdm.source_totals set count_users = 9"),
+        ("sql/cdm/20_user_days.sql", "update cdm.user_days set count_views = 9"),
+    ],
+)
+def test_a_changed_file_has_built_anew_what_it_makes(shop: Shop, tmp_path: Path, path: str, harm: str) -> None:
+    pages = enumerate(["product_a", "cart", "payment", "confirmation"])
+    at = "2026-03-02 10:0{}:00".format
+    shop.load(*({"event_timestamp": at(i), "user_domain_id": "u", "page_url_path": f"/{page}"} for i, page in pages))
+    shop.apply()
+    marts = shop.marts()
+    shop.connection.execute(harm.encode())
+    assert shop.failures() != []
+    project = init_project(tmp_path / "shop")
+    with (project / path).open("a") as file:
+        file.write("-- changed\n")
+    assert shop.apply(read_project(project)).rebuilt
+    assert (shop.marts(), shop.failures()) == (marts, [])
+
+
 # Reports
 
 

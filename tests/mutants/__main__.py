@@ -50,6 +50,7 @@ TESTS: Final = {
     "": ("test_checks.py", "test_apply.py", "test_laws.py", "test_rules.py"),
     "sql/cdm/10_settings.sql": ("test_rules.py", "test_apply.py", "test_settings.py"),
     "sql/cdm/20_explain.sql": ("test_explain.py",),
+    "sql/cdm/25_history.sql": ("test_history.py",),
     "sql/cdm/20_loads.sql": ("test_roles.py", "test_dashboards.py", "test_loading.py"),
     "sql/cdm/40_checks.sql": ("test_checks.py",),
     "sql/cdm/40_proof.sql": ("test_proof.py",),
@@ -61,6 +62,7 @@ TESTS: Final = {
 LAWLESS: Final = (
     "sql/cdm/20_explain.sql",
     "sql/cdm/20_loads.sql",
+    "sql/cdm/25_history.sql",
     "sql/cdm/40_proof.sql",
     "sql/cdm/40_row_checks.sql",
     "sql/cdm/50_roles.sql",
