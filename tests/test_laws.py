@@ -94,6 +94,27 @@ def test_full_gives_the_same_as_all_the_incremental_applies_before_it(one_shop: 
     assert whole(one_shop) == before
 
 
+@contextmanager
+def open_shop_of_equal_hashes(server: Server, folder: Path) -> Iterator[Shop]:
+    """A warehouse in which any two texts have the same hash."""
+    with server.database() as conninfo:
+        with psycopg.connect(conninfo, autocommit=True) as connection:
+            connection.execute("create schema weak")
+            connection.execute(
+                "create function weak.hashtextextended(text, bigint) returns bigint "
+                "language sql immutable as 'select case when $1 is not null then 0 end'"
+            )
+        found_first = make_conninfo(conninfo, options="-c search_path=weak,pg_catalog,public")
+        with Warehouse(found_first).connect() as connection:
+            yield Shop(found_first, connection, folder)
+
+
+@pytest.fixture(scope="module")
+def shop_of_equal_hashes(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    with open_shop_of_equal_hashes(server, tmp_path_factory.mktemp("shop")) as opened:
+        yield opened
+
+
 @dataclass
 class Loaders:
     """A warehouse, and sessions that load into it, each in a transaction that it holds open."""
@@ -116,9 +137,9 @@ def open_loaders(shop: Shop) -> Iterator[Loaders]:
         yield Loaders(shop, [stack.enter_context(Warehouse(shop.dsn).connect()) for _ in range(6)])
 
 
-@pytest.fixture(scope="module")
-def loaders(one_shop: Shop) -> Iterator[Loaders]:
-    with open_loaders(one_shop) as opened:
+@pytest.fixture(scope="module", params=["hashes", "equal hashes"])
+def loaders(request: pytest.FixtureRequest, one_shop: Shop, shop_of_equal_hashes: Shop) -> Iterator[Loaders]:
+    with open_loaders(one_shop if request.param == "hashes" else shop_of_equal_hashes) as opened:
         yield opened
 
 
@@ -212,27 +233,6 @@ def test_settings_may_change_between_any_two_loads(one_shop: Shop, data: st.Data
         assert one_shop.failures() == []
     finally:
         one_shop.apply()
-
-
-@contextmanager
-def open_shop_of_equal_hashes(server: Server, folder: Path) -> Iterator[Shop]:
-    """A warehouse in which any two texts have the same hash."""
-    with server.database() as conninfo:
-        with psycopg.connect(conninfo, autocommit=True) as connection:
-            connection.execute("create schema weak")
-            connection.execute(
-                "create function weak.hashtextextended(text, bigint) returns bigint "
-                "language sql immutable as 'select case when $1 is not null then 0 end'"
-            )
-        found_first = make_conninfo(conninfo, options="-c search_path=weak,pg_catalog,public")
-        with Warehouse(found_first).connect() as connection:
-            yield Shop(found_first, connection, folder)
-
-
-@pytest.fixture(scope="module")
-def shop_of_equal_hashes(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
-    with open_shop_of_equal_hashes(server, tmp_path_factory.mktemp("shop")) as opened:
-        yield opened
 
 
 @given(data=st.data())

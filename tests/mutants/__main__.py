@@ -187,6 +187,7 @@ def _broken_property(server: Server, folder: Path, examples: int) -> str:
                 made.load({})
         for law, fixture in (
             (test_a_load_that_ends_late_is_taken_in_as_if_it_had_been_there, stack.enter_context(open_loaders(shop))),
+            (test_a_load_that_ends_late_is_taken_in_as_if_it_had_been_there, stack.enter_context(open_loaders(weak))),
             (test_raw_events_that_are_detached_leave_the_marts_as_if_they_were_there, shop),
             (test_texts_of_equal_hashes_are_texts_of_their_own, weak),
         ):
