@@ -183,8 +183,6 @@ def _broken_property(server: Server, folder: Path, examples: int) -> str:
         for made in (shop, weak):
             _limit(made)
             applying.apply(Warehouse(made.dsn), read_project(folder))
-            for _ in range(10):  # then a partition is there that is wide enough: to make one waits for all other loads
-                made.load({})
         for law, fixture in (
             (test_a_load_that_ends_late_is_taken_in_as_if_it_had_been_there, stack.enter_context(open_loaders(shop))),
             (test_a_load_that_ends_late_is_taken_in_as_if_it_had_been_there, stack.enter_context(open_loaders(weak))),
