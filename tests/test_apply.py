@@ -281,6 +281,17 @@ def test_a_changed_setting_rebuilds_what_it_touches(shop: Shop, tmp_path: Path) 
     assert shop.query("select count(*) from cdm.purchases") == [(0,)]
 
 
+@pytest.mark.parametrize("step", ["product", "cart", "payment", "confirmation"])
+def test_a_view_that_a_changed_setting_makes_a_step_counts_as_one(shop: Shop, tmp_path: Path, step: str) -> None:
+    shop.load({"event_timestamp": "2026-03-02 10:00:00", "user_domain_id": "u", "page_url_path": "/x"})
+    shop.apply()
+    project = init_project(tmp_path / "shop")
+    write_files(project, {"clickmart.toml": f"[settings]\n{step} = '^x$'"})
+    shop.apply(read_project(project))
+    assert shop.query(f"select count_views, count_{step}_views from cdm.user_days") == [(1, 1)]
+    assert shop.failures() == []
+
+
 @pytest.mark.parametrize(
     ("path", "harm"),
     [

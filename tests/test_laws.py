@@ -92,6 +92,11 @@ def test_full_gives_the_same_as_all_the_incremental_applies_before_it(one_shop: 
     assert whole(one_shop) == before
     one_shop.refresh()
     assert whole(one_shop) == before
+    one_shop.reset()
+    for file in cut.files:
+        one_shop.load(*file)
+    one_shop.refresh(full=True)
+    assert one_shop.marts() == marts(loaded(cut.files))
 
 
 @contextmanager
@@ -143,6 +148,70 @@ def open_loaders(shop: Shop) -> Iterator[Loaders]:
 def loaders(request: pytest.FixtureRequest, one_shop: Shop, shop_of_equal_hashes: Shop) -> Iterator[Loaders]:
     with open_loaders(one_shop if request.param == "hashes" else shop_of_equal_hashes) as opened:
         yield opened
+
+
+#: Loads of a user's pages, `minute page`, with an apply after each.
+LATER_LOADS = {
+    "a confirmation before a purchase takes its path": [
+        "0 product_a, 1 cart, 2 payment, 9 confirmation",
+        "5 confirmation",
+    ],
+    "a confirmation in the middle takes the purchase away": [
+        "0 product_a, 1 cart, 3 payment, 9 confirmation",
+        "2 confirmation",
+    ],
+    "a purchase behind two others": [
+        "0 product_a, 1 cart, 2 payment, 3 confirmation",
+        "4 product_a, 5 cart, 6 payment, 7 confirmation",
+        "8 product_a, 9 cart, 10 payment, 11 confirmation",
+    ],
+    "a confirmation behind a purchase at once": ["0 product_a, 0 cart, 0 payment, 0 confirmation", "9 confirmation"],
+    "a product before a cart that is there": ["1 cart, 2 payment, 3 confirmation", "0 product_a"],
+    "a payment in the middle": ["0 product_a, 1 cart, 3 product_b, 4 cart, 9 confirmation", "2 payment", "5 payment"],
+}
+
+
+@pytest.mark.parametrize("loads", LATER_LOADS.values(), ids=LATER_LOADS)
+def test_what_comes_later_bears_on_the_purchases_around_it(loaders: Loaders, loads: list[str]) -> None:
+    """On those of the user alone: another one does the same a minute later, and a third all of it at once before."""
+    shop = loaders.shop
+    shop.reset()
+
+    def pages(load: str, user: str, minutes: int) -> list[Event]:
+        parts = [part.split() for part in load.split(", ")]
+        at = [START + timedelta(minutes=int(minute) + minutes) for minute, _ in parts]
+        return [
+            {"user_domain_id": user, "event_timestamp": str(instant), "page_url_path": f"/{page}"}
+            for instant, (_, page) in zip(at, parts, strict=True)
+        ]
+
+    files = [pages(", ".join(loads), "u3", 0)]
+    files += [pages(load, user, minutes) for load in loads for user, minutes in (("u1", 0), ("u2", 1))]
+    for number, file in enumerate(files, 1):
+        shop.load(*file)
+        shop.refresh()
+        assert shop.marts() == marts(loaded(files[:number]))
+
+
+def test_a_source_goes_where_an_earlier_delivery_turns_out_to_carry_another(loaders: Loaders) -> None:
+    """And only the user's own: another one carries it still, and the user carries others."""
+    shop = loaders.shop
+    shop.reset()
+    at = {"event_timestamp": str(START), "page_url_path": "/home"}
+    mine = {**at, "user_domain_id": "u1", "event_id": "e1", "referer_url": "r1", "utm_campaign": "c1"}
+    others = [
+        {**at, "user_domain_id": "u2", "referer_url": "r1", "utm_campaign": "c1"},
+        {**at, "user_domain_id": "u1", "referer_url": "r1", "utm_campaign": "c2"},
+        {**at, "user_domain_id": "u1", "referer_url": "r2", "utm_campaign": "c1"},
+    ]
+    earlier = {**mine, "referer_url": "r9", "utm_campaign": "c9"}
+    with loaders.load(0, earlier):
+        shop.load(mine, *others)
+        shop.refresh()
+        assert shop.marts() == marts([mine, *others])
+    shop.refresh()
+    assert shop.marts() == marts([earlier, mine, *others])
+    assert shop.failures() == []
 
 
 @given(data=st.data())

@@ -172,7 +172,13 @@ def _broken_by(shop: Shop, history: History) -> str:
         return f"checks {', '.join(failures)}"
     before = whole(shop)
     shop.refresh(full=True)
-    return "full is not incremental" if whole(shop) != before else ""
+    if whole(shop) != before:
+        return "full is not incremental"
+    shop.reset()
+    for file in history.cut.files:
+        shop.load(*file)
+    shop.refresh(full=True)
+    return "full at once is other marts" if shop.marts() != history.marts else ""
 
 
 def _broken_property(server: Server, folder: Path, examples: int) -> str:
