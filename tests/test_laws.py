@@ -241,6 +241,49 @@ def test_a_load_that_ends_late_is_taken_in_as_if_it_had_been_there(loaders: Load
     assert shop.failures() == []
 
 
+def test_the_load_that_began_first_stands_however_the_rows_of_two_were_numbered(shop: Shop) -> None:
+    """Loads run side by side, and the rows of both get their numbers as they come."""
+    event = {"event_timestamp": str(START), "user_domain_id": "u1", "event_id": "e1"}
+    first, second = {**event, "referer_url": "first"}, {**event, "referer_url": "second"}
+    shop.load(first)
+    shop.load(second)
+    shop.connection.execute("update stage.events set id = id + 100 where referer_url = 'first'")
+    for full in (False, True):
+        shop.refresh(full=full)
+        assert shop.query("select referer_url from stage.page_views") == [("first",)]
+
+
+def test_full_leaves_the_indexes_as_they_were(shop: Shop) -> None:
+    indexes = "select indexdef from pg_indexes where schemaname in ('stage', 'cdm') order by 1"
+    before = shop.query(indexes)
+    shop.load(*some_events(seed=3))
+    shop.refresh(full=True)
+    assert shop.query(indexes) == before
+
+
+def test_a_refresh_of_itself_builds_nothing_anew_and_waits_for_another(shop: Shop) -> None:
+    shop.refresh()
+    assert shop.query("select is_rebuilt from cdm.refresh()") == [(False,)]
+    with Warehouse(shop.dsn).connect() as other, other.transaction():
+        other.execute("select cdm.refresh()")
+        shop.connection.execute("set lock_timeout = '100ms'")
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            shop.refresh()
+
+
+def test_a_changed_setting_counts_from_the_first_load_on_that_is_not_detached(shop: Shop) -> None:
+    page = {"event_timestamp": str(START), "page_url_path": "/x"}
+    shop.load({**page, "user_domain_id": "detached"})
+    ((end,),) = shop.query("select max(end_load) from stage.partitions")
+    shop.query("select setval(pg_get_serial_sequence('stage.loads', 'id'), %s)", end - 1)
+    shop.load({**page, "user_domain_id": "first"})
+    assert shop.query("select max(id) from stage.loads") == [(end,)]
+    shop.refresh()
+    assert len(shop.query("select stage.detach_events('infinity')")) == 1
+    shop.apply(project_with(Settings(product="^x$")))
+    assert shop.query("select user_id from stage.page_views where step = 'product'") == [("first",)]
+
+
 def test_a_file_counts_once_however_often_and_under_whatever_name_it_is_loaded(shop: Shop, tmp_path: Path) -> None:
     rows = some_events(seed=1)
     for name in ("one.jsonl", "two.jsonl"):
