@@ -256,6 +256,7 @@ def test_the_load_that_began_first_stands_however_the_rows_of_two_were_numbered(
 def test_full_leaves_the_indexes_as_they_were(shop: Shop) -> None:
     indexes = "select indexdef from pg_indexes where schemaname in ('stage', 'cdm') order by 1"
     before = shop.query(indexes)
+    assert sum("page_views" in index for (index,) in before) == 3
     shop.load(*some_events(seed=3))
     shop.refresh(full=True)
     assert shop.query(indexes) == before
@@ -281,7 +282,19 @@ def test_a_changed_setting_counts_from_the_first_load_on_that_is_not_detached(sh
     shop.refresh()
     assert len(shop.query("select stage.detach_events('infinity')")) == 1
     shop.apply(project_with(Settings(product="^x$")))
-    assert shop.query("select user_id from stage.page_views where step = 'product'") == [("first",)]
+    views = "select user_id, step::text from stage.page_views order by 1"
+    assert shop.query(views) == [("detached", None), ("first", "product")]
+
+
+def test_a_delivery_after_its_view_was_detached_is_no_view_of_its_own_when_built_anew(shop: Shop) -> None:
+    event = {"event_timestamp": str(START), "user_domain_id": "u1", "event_id": "e1"}
+    shop.load({**event, "referer_url": "detached"})
+    shop.query(NEW_PARTITION)
+    shop.load({**event, "referer_url": "again"})
+    shop.refresh()
+    assert len(shop.query("select stage.detach_events('infinity')")) == 1
+    shop.refresh(full=True)
+    assert shop.query("select referer_url from stage.page_views") == [("detached",)]
 
 
 def test_a_file_counts_once_however_often_and_under_whatever_name_it_is_loaded(shop: Shop, tmp_path: Path) -> None:
