@@ -446,7 +446,7 @@ def explain(dsn: str | None, subject: tuple[str, ...], only_steps: bool, last: i
 @json_option
 @click.pass_obj
 def history(dsn: str | None, mart: str, hour: str | None, where: tuple[str, ...], last: int, as_json: bool) -> None:
-    """Show why a number changed: from what to what, when, and by which files.
+    """Show how a mart's numbers changed, and by which files.
 
     Each refresh that changes a row of events_hours, products_hours, sources or of the pages that top_pages ranks is
     recorded, and what somebody changes by hand too. psql and Metabase have the same as cdm.history; cdm.prune_history

@@ -9,7 +9,7 @@ import clickmart
 import pytest
 from clickmart.errors import ClickmartError, ProjectError, UsageError
 from conftest import Server, Shop, open_shop
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import events_of, in_order, marts, page_views, verdicts
 from projects import clean_environment, outcome, run, run_json
@@ -95,6 +95,7 @@ def test_why_a_confirmation_is_no_purchase(shop: Shop) -> None:
     ]
 
 
+@settings(max_examples=max(25, settings.default.max_examples // 2))
 @given(data=st.data())
 def test_every_verdict_is_that_of_the_oracle_and_what_was_bought_is_the_purchases(
     one_shop: Shop, data: st.DataObject

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +17,7 @@ from clickmart.embedded import EmbeddedServer, wheel_bin
 from clickmart.errors import ClickmartError, LoadError, UsageError
 from clickmart.project import init_project
 from clickmart.watching import WatchReport
+from faults import ended, start
 from projects import outcome, query, run, value, write_files
 
 INTERVAL = 0.1
@@ -160,13 +159,12 @@ def test_the_command_prints_a_line_of_json_for_each_round_and_ends_with_0_by_a_s
     dsn: str, folder: Path, number: signal.Signals
 ) -> None:
     write_files(folder, {"a.jsonl": events("1")})
-    command = [sys.executable, "-m", "clickmart", "--dsn", dsn, "watch", folder, "--interval", "0.2", "--json"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as watching:
+    with start("watch", str(folder), "--interval", "0.2", "--json", dsn=dsn) as watching:
         assert watching.stdout is not None
         report = json.loads(watching.stdout.readline())
         assert (report["load"]["rows_loaded"], report["apply"]["new_loads"], report["problem"]) == (1, 1, None)
         watching.send_signal(number)
-        out, error = watching.communicate(timeout=30)
+        _, out, error = ended(watching)
     how = "interrupted" if number is signal.SIGINT else f"ended by {number.name}"
     assert (watching.returncode, out) == (0, "")
     assert error == f"clickmart: {how}; what was not finished is undone\n"
