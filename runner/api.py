@@ -216,20 +216,22 @@ def rejects_replay(*, loads: Iterable[int] = (), dsn: str | None = None) -> Repl
     return replay(warehouse, tuple(loads))
 
 
-def _refuse_missing(warehouse: Warehouse, what: str) -> None:
-    """Raises ProjectError where there is no embedded server yet to do that with."""
+@contextmanager
+def _opened(warehouse: Warehouse, what: str) -> Iterator[Connection]:
+    """A connection. Raises ProjectError where there is no embedded server yet to do that with."""
     if warehouse.embedded and not warehouse.exists:
         raise ProjectError(f"nothing to {what}: no warehouse in {warehouse.embedded.home}; run `clickmart apply`")
+    with warehouse.connect() as connection:
+        yield connection
 
 
 @contextmanager
 def _stage(warehouse: Warehouse, what: str) -> Iterator[Connection]:
     """A connection to a warehouse that has tables as loads of this version write them. Raises ProjectError for another
     one, to do that with."""
-    _refuse_missing(warehouse, what)
     from . import ledger
 
-    with warehouse.connect() as connection:
+    with _opened(warehouse, what) as connection:
         ledger.refuse_empty(connection, what)
         ledger.refuse_older(connection)
         yield connection
@@ -293,11 +295,9 @@ def _closed(text: str) -> str:
 
 def check(*, dsn: str | None = None, project: PathLike | None = None) -> CheckReport:
     """Runs the data checks. Raises ProjectError where nothing was applied yet."""
-    warehouse = find_warehouse(dsn)
-    _refuse_missing(warehouse, "check")
     from .checks import run_checks
 
-    with warehouse.connect() as connection:
+    with _opened(find_warehouse(dsn), "check") as connection:
         return run_checks(connection, _project(project))
 
 
@@ -319,11 +319,9 @@ def prove(
         raise UsageError("seed chooses the users of a sample; say how many by sample")
     if seed is not None and not -(2**63) <= seed < 2**63:
         raise UsageError(f"seed must be a number of 64 bits, found {seed}")
-    warehouse = find_warehouse(dsn)
-    _refuse_missing(warehouse, "prove")
     from .proof import prove_marts
 
-    with warehouse.connect() as connection:
+    with _opened(find_warehouse(dsn), "prove") as connection:
         return prove_marts(connection, _project(project), sample=sample, seed=seed)
 
 
@@ -372,9 +370,7 @@ def history(
 def _explained(dsn: str | None, last: int | None) -> Iterator[Connection]:
     if last is not None and last < 1:
         raise UsageError(f"last must be 1 or more, found {last}")
-    warehouse = find_warehouse(dsn)
-    _refuse_missing(warehouse, "explain")
-    with warehouse.connect() as connection:
+    with _opened(find_warehouse(dsn), "explain") as connection:
         yield connection
 
 
@@ -399,11 +395,9 @@ def report(
         raise UsageError("images go to a folder; name one by -o")
     if isinstance(dashboards, str):
         dashboards = (dashboards,)
-    warehouse = find_warehouse(dsn)
-    _refuse_missing(warehouse, "report")
     from .reporting.files import write_report
 
-    with warehouse.connect() as connection:
+    with _opened(find_warehouse(dsn), "report") as connection:
         return write_report(
             connection,
             _project(project),

@@ -34,6 +34,16 @@ from .interrupts import interrupt_text
 from .tables import json_text
 from .version import __version__
 
+max_rejects_option = click.option(
+    "--max-rejects",
+    metavar="N",
+    type=click.IntRange(min=0),
+    help="Fail a file with more than N records that can't be stored; left out, any number is set aside.",
+)
+load_jobs_option = click.option(
+    "--jobs", metavar="N", type=click.IntRange(min=1), default=1, help="Load N files at a time; left out, one."
+)
+
 
 def _sql_names(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
     """Of each SQL file of the project its shortest name that begins so; none of a project that can't be read."""
@@ -118,15 +128,8 @@ def init(folder: str) -> None:
 
 @main.command()
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True, shell_complete=complete_files)
-@click.option(
-    "--max-rejects",
-    metavar="N",
-    type=click.IntRange(min=0),
-    help="Fail a file with more than N records that can't be stored; left out, any number is set aside.",
-)
-@click.option(
-    "--jobs", metavar="N", type=click.IntRange(min=1), default=1, help="Load N files at a time; left out, one."
-)
+@max_rejects_option
+@load_jobs_option
 @click.option("--dry-run", is_flag=True, help="Write nothing; show what would be loaded, and what rejected.")
 @project_option
 @json_option
@@ -181,15 +184,8 @@ def load(
     show_default=True,
     help="Look so often.",
 )
-@click.option(
-    "--max-rejects",
-    metavar="N",
-    type=click.IntRange(min=0),
-    help="Fail a file with more than N records that can't be stored; left out, any number is set aside.",
-)
-@click.option(
-    "--jobs", metavar="N", type=click.IntRange(min=1), default=1, help="Load N files at a time; left out, one."
-)
+@max_rejects_option
+@load_jobs_option
 @project_option
 @click.option("--json", "as_json", is_flag=True, help="Print a line of JSON for each round, for programs.")
 @click.pass_obj

@@ -66,6 +66,12 @@ class Timeline:
     count_views: int
     count_pending_loads: int
 
+    @property
+    def pending(self) -> str:
+        """What the marts don't know yet; empty where they know all."""
+        count = self.count_pending_loads
+        return f"{counted(count, 'load')} not in the marts yet: run `clickmart apply`" if count else ""
+
     def as_dict(self) -> dict[str, Any]:
         return {
             "count_views": self.count_views,
@@ -92,10 +98,8 @@ class Timeline:
                 for view in self.views
             ),
         )
-        if self.count_pending_loads:
-            yield line(
-                Cell(f"{counted(self.count_pending_loads, 'load')} not in the marts yet: run `clickmart apply`", "open")
-            )
+        if self.pending:
+            yield line(Cell(self.pending, "open"))
 
 
 def explain_user(connection: Connection, user: str, *, only_steps: bool, last: int | None) -> Timeline:
@@ -105,7 +109,7 @@ def explain_user(connection: Connection, user: str, *, only_steps: bool, last: i
     if found.count_views:
         return found
     what = "step" if only_steps else "page view"
-    raise ClickmartError(f"the marts know no {what} of a user {user!r}{_hint(found)}")
+    raise ClickmartError("; ".join(filter(None, [f"the marts know no {what} of a user {user!r}", found.pending])))
 
 
 def explain_purchase(connection: Connection, purchase: int, *, only_steps: bool, last: int | None) -> Timeline:
@@ -116,12 +120,7 @@ def explain_purchase(connection: Connection, purchase: int, *, only_steps: bool,
     found = _read(connection, "explain_purchase", known, only_steps=only_steps, last=last)
     if found.count_views:
         return found
-    raise ClickmartError(f"there is no purchase {purchase} in cdm.purchases{_hint(found)}")
-
-
-def _hint(found: Timeline) -> str:
-    count = found.count_pending_loads
-    return f"; {counted(count, 'load')} not in the marts yet: run `clickmart apply`" if count else ""
+    raise ClickmartError("; ".join(filter(None, [f"there is no purchase {purchase} in cdm.purchases", found.pending])))
 
 
 def _read(connection: Connection, function: str, subject: str | int, *, only_steps: bool, last: int | None) -> Timeline:

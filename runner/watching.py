@@ -126,8 +126,10 @@ def watch(
         is_to_repeat = bool(problem) or (load is not None and any(report.is_by_server for report in load.files))
         waits = min(2 * waits, _LONGEST_WAIT) if is_to_repeat else 1
         if load:
-            load = replace(load, files=tuple(report for report in load.files if report.status != "skipped"))
+            told = tuple(report for report in load.files if report.status != "skipped")
+            load = replace(load, files=told) if told else None
         # What stays as wrong as it was is said once.
-        if (load and load.files) or applied or problem not in ("", said):
-            yield WatchReport(load if load and load.files else None, applied, "" if problem == said else problem)
+        news = WatchReport(load, applied, "" if problem == said else problem)
+        if news != WatchReport():
+            yield news
         said = problem
