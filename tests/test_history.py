@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from oracle import events_of
 from projects import outcome, run, run_json
 from strategies import cuts, events
-from test_laws import load_and_refresh
+from test_laws import load_and_refresh, open_loaders
 
 PURCHASE = """
     user | at    | page          | referer
@@ -77,6 +77,22 @@ def test_of_an_hours_loads_those_with_its_views_are_the_cause(shop: Shop) -> Non
     assert changes(shop, "events_hours", where={"event_type": "cart"}, hour="2022-09-30 10:00") == [(None, 2, [1, 2])]
     assert changes(shop, "events_hours", where={"event_type": "cart"}, hour="2022-09-30 11:00") == [(None, 1, [2])]
     assert changes(shop, "products_hours") == [(None, 1, [1, 2])]
+
+
+def test_of_views_that_went_all_loads_of_the_refresh_are_the_cause(shop: Shop) -> None:
+    """A load that began first and ended last brings another delivery of the view, on another page."""
+    shop.reset()
+    view = {"user_domain_id": "u1", "event_timestamp": "2022-09-30 10:00:00", "event_id": "e1"}
+    with open_loaders(shop) as loaders:
+        shop.refresh()  # of the loads that make room for others
+        with loaders.load(0, {**view, "page_url_path": "/home"}):
+            shop.load({**view, "page_url_path": "/cart"})
+            shop.refresh()
+        shop.refresh()
+    ((late, first),) = shop.query("select min(id), max(id) from stage.loads where rows_loaded > 0 and id > 10")
+    found = changes(shop, "events_hours", where={"event_type": "cart"})
+    assert found == [(None, 1, [first]), (1, None, [late])]
+    assert clickmart.history("events_hours", dsn=shop.dsn).changes[-1].cause != "built anew"
 
 
 @settings(max_examples=max(25, settings.default.max_examples // 3))

@@ -79,14 +79,14 @@ select
     changes.mart,
     changes.before_row,
     changes.after_row,
-    coalesce(changes.after_row, changes.before_row) ->> 'hour_timestamp' as hour_timestamp,
-    case when changes.mart = 'events_hours' then coalesce(hours.loads, '{}') else refreshes.loads end as loads,
+    keys.row_key ->> 'hour_timestamp' as hour_timestamp,
+    coalesce(hours.loads, refreshes.loads) as loads,
     refreshes.is_rebuilt,
     changes.refresh_id
 from cdm.changes
 left join cdm.refreshes on changes.refresh_id = refreshes.id
 cross join lateral (select coalesce(changes.after_row, changes.before_row) as row_key) as keys
--- Of an hour's loads its own views tell which it was.
+-- Of an hour's loads its own views tell which it was, unless they went.
 cross join lateral (
     select array_agg(distinct page_views.batch_id) as loads
     from stage.page_views
@@ -136,7 +136,7 @@ comment on column cdm.history.before_row is 'The row before; null where it is ne
 comment on column cdm.history.after_row is 'The row after; null where it is gone.';
 comment on column cdm.history.hour_timestamp is 'The hour of the row, as 2022-09-30T21:00:00; null for a mart without.';
 comment on column cdm.history.loads is
-'The loads that the refresh took in: cdm.loads.id; of events_hours those alone with page views of the hour and type.';
+'The loads that the refresh took in: cdm.loads.id; of events_hours, if any, those with views of the hour and type.';
 comment on column cdm.history.is_rebuilt is 'Whether the refresh built marts anew.';
 comment on column cdm.history.refresh_id is 'The refresh: cdm.refreshes.id; null for a change by hand.';
 comment on function cdm.record_changes() is 'Trigger that records in cdm.changes what a statement changed in a mart.';
