@@ -7,11 +7,7 @@ second or two, or some ten for one that lives. Those that live are put to the te
 from __future__ import annotations
 
 import argparse
-import os
 import random
-import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -43,20 +39,20 @@ from test_laws import (
 )
 
 from .sql import Mutant, mutants
+from .trials import ROOT, copied_project, failed_test
 
-ROOT: Final = Path(__file__).parents[2]
-#: The tests of a file that the laws alone do not cover; of all others those at "".
+#: The tests of a file that the laws alone do not cover, by the ends of their files' names; of all others those at "".
 TESTS: Final = {
-    "": ("test_checks.py", "test_apply.py", "test_laws.py", "test_rules.py"),
-    "sql/cdm/10_settings.sql": ("test_rules.py", "test_apply.py", "test_settings.py"),
-    "sql/cdm/20_explain.sql": ("test_explain.py",),
-    "sql/cdm/25_history.sql": ("test_history.py",),
-    "sql/cdm/20_loads.sql": ("test_roles.py", "test_dashboards.py", "test_loading.py"),
-    "sql/cdm/40_checks.sql": ("test_checks.py",),
-    "sql/cdm/40_proof.sql": ("test_proof.py",),
-    "sql/cdm/40_row_checks.sql": ("test_checks.py",),
-    "sql/cdm/50_roles.sql": ("test_roles.py",),
-    "sql/stage/20_parsed_events.sql": ("test_rules.py",),
+    "": ("checks", "apply", "laws", "rules"),
+    "sql/cdm/10_settings.sql": ("rules", "apply", "settings"),
+    "sql/cdm/20_explain.sql": ("explain",),
+    "sql/cdm/25_history.sql": ("history",),
+    "sql/cdm/20_loads.sql": ("roles", "dashboards", "loading"),
+    "sql/cdm/40_checks.sql": ("checks",),
+    "sql/cdm/40_proof.sql": ("proof",),
+    "sql/cdm/40_row_checks.sql": ("checks",),
+    "sql/cdm/50_roles.sql": ("roles",),
+    "sql/stage/20_parsed_events.sql": ("rules",),
 }
 #: What makes no mart of these is no business of the laws.
 LAWLESS: Final = (
@@ -202,30 +198,6 @@ def _broken_property(server: Server, folder: Path, examples: int) -> str:
     return ""
 
 
-def failed_test(tree: Path, subject: Subject) -> str:
-    """The first test that fails for a mutant in a copy of the project; empty where none does."""
-    tests = [f"tests/{name}" for name in TESTS.get(subject.path, TESTS[""])]
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-k", "not machine", *tests]
-    with subject.written(tree):
-        run = subprocess.run(
-            command, cwd=tree, env=os.environ | {"PYTHONPATH": str(tree)}, capture_output=True, text=True, check=False
-        )
-    if run.returncode not in (0, 1):
-        return f"pytest ended with {run.returncode}"
-    named = [line for line in run.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
-    return named[0] if named else ""
-
-
-@contextmanager
-def copied_project() -> Iterator[Path]:
-    """A copy of the project in which `clickmart` is the copy's own package."""
-    with tempfile.TemporaryDirectory(prefix="clickmart-mutants-") as folder:
-        tree = Path(folder) / "tree"
-        shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns(".*", "*.egg-info", "__pycache__", "build"))
-        (tree / "clickmart").symlink_to("runner")
-        yield tree
-
-
 def main() -> None:
     """The command; prints a line for each mutant and the score."""
     parser = argparse.ArgumentParser(prog="mutants", description=__doc__)
@@ -260,7 +232,8 @@ def main() -> None:
         return
     with copied_project() as tree:
         for subject in list(living):
-            failed = failed_test(tree, subject)
+            with subject.written(tree):
+                failed = failed_test(tree, TESTS.get(subject.path, TESTS[""]))
             print(f"{'dead ' if failed else 'LIVES'} {subject}{f'  [{failed}]' if failed else ''}", flush=True)
             if failed:
                 living.remove(subject)

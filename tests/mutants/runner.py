@@ -7,23 +7,18 @@ The tests of a module are those named here, the quickest first: the first that f
 from __future__ import annotations
 
 import argparse
-import os
 import random
-import resource
-import signal
-import subprocess
 import sys
 import time
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from clickmart.embedded import wheel_bin
 from conftest import run_server
 
-from .__main__ import ROOT, copied_project
 from .python import Mutant, mutants
+from .trials import ROOT, copied_project, failed_test
 
 #: The tests of a module, by the ends of their files' names; of all others those at "".
 TESTS: Final = {
@@ -66,16 +61,6 @@ TESTS: Final = {
     "whole_files": ("project", "hostile"),
     "workers": ("workers", "loading"),
 }
-#: Slow tests that are left out: of memory and time, and of interrupts.
-SLOW: Final = ("interrupt_ends", "no_statement_is_spent", "memory", "hundred_thousand", "one_days_events")
-#: Of the tests that run on two servers one is enough, and examples are the same for all mutants.
-OPTIONS: Final = (
-    *("-x", "-q", "-k", " and ".join(f"not {name}" for name in ("machine", *SLOW))),
-    *("-m", "not spark and not metabase_live", "--hypothesis-seed=0"),
-)
-#: A mutant may never end, or ask for all memory; the tests of a module take a minute or two.
-SECONDS: Final = 600
-MEMORY: Final = 6 * 2**30
 #: Put behind the copy's conftest.py: one server for all mutants, on which each has databases of its own.
 STANDING_SERVER: Final = """
 import os
@@ -87,41 +72,6 @@ _numbers = itertools.count(os.getpid() * 10_000)
 def embedded_server() -> Server:
     return {server!r}
 """
-
-
-def failed_test(tree: Path, tests: Iterable[str], seconds: float | None = SECONDS) -> str:
-    """The first test that fails in a copy of the project; empty where none does. None: it may last."""
-    files = [f"tests/test_{name}.py" for name in tests]
-    run = subprocess.Popen(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *OPTIONS, *files],
-        cwd=tree,
-        env=os.environ | {"PYTHONPATH": str(tree)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        start_new_session=True,
-        preexec_fn=_bound,
-    )
-    try:
-        output, _ = run.communicate(timeout=seconds)
-    except subprocess.TimeoutExpired:
-        run.send_signal(signal.SIGINT)  # the servers of the tests are to end too
-        with suppress(subprocess.TimeoutExpired):
-            run.communicate(timeout=20)
-        with suppress(ProcessLookupError):
-            os.killpg(run.pid, signal.SIGKILL)
-        return f"not done in {seconds} s"
-    if run.returncode not in (0, 1):
-        return f"pytest ended with {run.returncode}"
-    named = [line for line in output.splitlines() if line.startswith(("FAILED", "ERROR"))]
-    return named[0] if named else ""
-
-
-def _bound() -> None:
-    """What holds for the tests of a mutant, whatever has started this: some of them interrupt a command."""
-    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def tests_of(path: str) -> Sequence[str]:
