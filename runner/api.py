@@ -112,27 +112,31 @@ def load(
     max_rejects: int | None = None,
     jobs: int = 1,
     project: PathLike | None = None,
+    source: str | None = None,
     dry_run: bool = False,
 ) -> LoadReport:
     """Loads files, folders and globs ("-" is standard input) into stage.events, each file once.
 
-    `max_rejects`: a file with more rejects fails; None is any number. `jobs`: how many files at a time. `dry_run`:
-    nothing is written, and the report says what would be. A file that fails is in the report. Raises LoadError where a
-    path names nothing to load, ProjectError for a dry run on a warehouse without tables.
+    `max_rejects`: a file with more rejects fails; None is any number. `jobs`: how many files at a time. `source`: whose
+    fields they have (docs/sources.md); None is those of stage.events. `dry_run`: nothing is written, and the report
+    says what would be. A file that fails is in the report. Raises LoadError where a path names nothing to load,
+    ProjectError for a source that is amiss, and for a dry run on a warehouse without tables.
     """
     flat = _loadable(paths, max_rejects=max_rejects, jobs=jobs)
     from .applying import apply_migrations
     from .loading import load_files
     from .paths import find_files
 
-    files = find_files(flat)
+    read = _project(project)
+    mapping = read.mapping(source) if source is not None else None
+    files = find_files(flat, otherwise=mapping.format if mapping else "")
     warehouse = find_warehouse(dsn)
     if dry_run:
         with _stage(warehouse, "try the files with"):
             pass
     else:
-        apply_migrations(warehouse, _project(project))
-    return load_files(warehouse, files, max_rejects=max_rejects, jobs=jobs, dry_run=dry_run)
+        apply_migrations(warehouse, read)
+    return load_files(warehouse, files, max_rejects=max_rejects, jobs=jobs, dry_run=dry_run, mapping=mapping)
 
 
 def watch(
@@ -142,11 +146,13 @@ def watch(
     max_rejects: int | None = None,
     jobs: int = 1,
     project: PathLike | None = None,
+    source: str | None = None,
 ) -> Iterator[WatchReport]:
     """Loads what comes new into folders or matches globs, each file once, and applies; without end.
 
-    Looks every `interval` seconds. A report comes for each round in which something was new. What goes wrong once it
-    runs, as a server that is gone, is in the report and tried again. Raises UsageError, and what the first apply does.
+    Looks every `interval` seconds; `source` is that of `load`. A report comes for each round in which something was
+    new. What goes wrong once it runs, as a server that is gone, is in the report and tried again. Raises UsageError,
+    and what the first apply does.
     """
     if not interval > 0:
         raise UsageError(f"interval must be more than 0 seconds, found {interval}")
@@ -162,6 +168,7 @@ def watch(
         interval=interval,
         max_rejects=max_rejects,
         jobs=jobs,
+        source=source,
     )
 
 
@@ -202,18 +209,20 @@ def rejects_export(output: PathLike, *, loads: Iterable[int] = (), dsn: str | No
         return export_rejects(connection, os.fspath(output), tuple(loads))
 
 
-def rejects_replay(*, loads: Iterable[int] = (), dsn: str | None = None) -> ReplayReport:
-    """Loads the rejects that can be stored by now, each once, as a load of its own.
+def rejects_replay(
+    *, loads: Iterable[int] = (), dsn: str | None = None, project: PathLike | None = None
+) -> ReplayReport:
+    """Loads the rejects that can be stored by now, each once, as a load of its own for each source.
 
-    `loads` are numbers of loads, none meaning all that did not fail. Raises LoadError where the server refuses the
-    rows, which leaves all as it was.
+    `loads` are numbers of loads, none meaning all that did not fail. Those of a source's files are read as `project`
+    has the source now. Raises LoadError where the server refuses the rows, which leaves all as it was.
     """
     from .replaying import replay
 
     warehouse = find_warehouse(dsn)
     with _stage(warehouse, "replay"):
         pass
-    return replay(warehouse, tuple(loads))
+    return replay(warehouse, _project(project), tuple(loads))
 
 
 @contextmanager

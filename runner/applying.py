@@ -15,6 +15,7 @@ from . import ledger
 from .errors import ClickmartError, ProjectError, WarehouseError
 from .interrupts import standing
 from .ledger import Ledger, read_ledger
+from .mappings import FOLDER as SOURCES
 from .plan import Plan, make_plan, refuse, refuse_unknown, unknown_migrations
 from .progress import progress
 from .project import Migration, Project
@@ -195,7 +196,8 @@ def _checked_plan(connection: Connection, project: Project, stands: Ledger, *, f
 
 
 def check_settings(connection: Connection, project: Project) -> None:
-    """Has PostgreSQL read the patterns and the window. Raises ProjectError with the line of clickmart.toml."""
+    """Has PostgreSQL read the patterns and the window. Raises ProjectError with the line of clickmart.toml, or of a
+    source's file."""
     settings = project.settings
     questions = [(name, "select '' ~ %s", getattr(settings, name), "regular expression") for name in PATTERNS]
     # Subtracted from the first year there is, since a window must be able to reach back from any instant.
@@ -209,6 +211,21 @@ def check_settings(connection: Connection, project: Project) -> None:
             problem = f"is no {kind} that PostgreSQL takes: {error.diag.message_primary}"
         if problem:
             raise ProjectError(f"{_place_of_setting(project, name)}: {name} = {value!r} {problem}")
+    for source, steps in project.source_steps.items():
+        for step, pattern in steps.items():
+            try:
+                connection.execute("select '' ~ %s", (pattern,))
+            except psycopg.DataError as error:
+                raise ProjectError(
+                    f"{_place_of_step(project, source, step)}: {step} = {pattern!r} is no regular expression that "
+                    f"PostgreSQL takes: {error.diag.message_primary}"
+                ) from None
+
+
+def _place_of_step(project: Project, source: str, step: str) -> str:
+    place = f"{SOURCES}/{source}.toml"
+    file = read_toml(project.source_files[source], place)
+    return file.place_of("steps", step) if file and step in file.document.get("steps", {}) else place
 
 
 def _place_of_setting(project: Project, name: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import nullcontext
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -34,15 +34,37 @@ from .interrupts import interrupt_text
 from .tables import json_text
 from .version import __version__
 
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
 max_rejects_option = click.option(
     "--max-rejects",
     metavar="N",
     type=click.IntRange(min=0),
     help="Fail a file with more than N records that can't be stored; left out, any number is set aside.",
 )
+source_option = click.option(
+    "--source",
+    metavar="NAME",
+    help="Read the files as that source's: access_log, ga4, matomo, posthog, segment, snowplow, or a sources/NAME.toml "
+    "of the project; left out, fields have the names of stage.events' columns.",
+    shell_complete=lambda ctx, _, incomplete: _source_names(ctx, incomplete),
+)
 load_jobs_option = click.option(
     "--jobs", metavar="N", type=click.IntRange(min=1), default=1, help="Load N files at a time; left out, one."
 )
+
+
+def _source_names(ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+    from click.shell_completion import CompletionItem
+
+    from .project import read_project
+
+    try:
+        names = read_project(ctx.params.get("project")).source_files
+    except ClickmartError:
+        return []
+    return [CompletionItem(name) for name in names if name.startswith(incomplete)]
 
 
 def _sql_names(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
@@ -130,6 +152,7 @@ def init(folder: str) -> None:
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True, shell_complete=complete_files)
 @max_rejects_option
 @load_jobs_option
+@source_option
 @click.option("--dry-run", is_flag=True, help="Write nothing; show what would be loaded, and what rejected.")
 @project_option
 @json_option
@@ -140,6 +163,7 @@ def load(
     max_rejects: int | None,
     jobs: int,
     dry_run: bool,
+    source: str | None,
     project: str | None,
     as_json: bool,
 ) -> None:
@@ -153,6 +177,10 @@ def load(
     whatever its name. A record that can't be stored is kept with the reason: see clickmart rejects. The marts
     change with the next apply; a warehouse without tables gets them first.
 
+    With --source the fields are those of another tool, and its mapping says which column each feeds, and which events
+    are page views; the others are passed over and counted. Files may then also be TSV or logs, of any extension. A
+    file whose first events lack what the mapping needs fails before any row is loaded. See docs/sources.md.
+
     A dry run reads the files as a load does and asks the server about doubtful values, but sends no row: what
     constraints or triggers of your own on stage.events refuse, only a load finds.
 
@@ -164,13 +192,16 @@ def load(
       clickmart load --dry-run events/*.jsonl.gz
       clickmart load --max-rejects 100 --jobs 4 archive/
       zcat events.gz | clickmart load -
+      clickmart load --source snowplow 'enriched/*.gz'
     """
     from . import api
 
     # A line that changes would stand in the way of what is typed.
     is_typed = "-" in paths and sys.stdin is not None and sys.stdin.isatty()
     with nullcontext() if is_typed else progress():
-        report = api.load(*paths, dsn=dsn, max_rejects=max_rejects, jobs=jobs, project=project, dry_run=dry_run)
+        report = api.load(
+            *paths, dsn=dsn, max_rejects=max_rejects, jobs=jobs, project=project, source=source, dry_run=dry_run
+        )
     print_load(report, as_json)
 
 
@@ -186,6 +217,7 @@ def load(
 )
 @max_rejects_option
 @load_jobs_option
+@source_option
 @project_option
 @click.option("--json", "as_json", is_flag=True, help="Print a line of JSON for each round, for programs.")
 @click.pass_obj
@@ -195,6 +227,7 @@ def watch(
     interval: float,
     max_rejects: int | None,
     jobs: int,
+    source: str | None,
     project: str | None,
     as_json: bool,
 ) -> None:
@@ -219,7 +252,7 @@ def watch(
 
     try:
         for report in api.watch(
-            *paths, dsn=dsn, interval=interval, max_rejects=max_rejects, jobs=jobs, project=project
+            *paths, dsn=dsn, interval=interval, max_rejects=max_rejects, jobs=jobs, project=project, source=source
         ):
             if as_json:
                 say(json_text(report.as_dict(), indent=None))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from .command import complete_files, json_option, print_report, progress
+from .command import complete_files, json_option, print_report, progress, project_option
 
 loads_option = click.option(
     "--load",
@@ -77,13 +77,15 @@ def rejects_export(dsn: str | None, file: str, loads: tuple[int, ...], as_json: 
 
 @rejects.command(name="replay")
 @loads_option
+@project_option
 @json_option
 @click.pass_obj
-def rejects_replay(dsn: str | None, loads: tuple[int, ...], as_json: bool) -> None:
+def rejects_replay(dsn: str | None, loads: tuple[int, ...], project: str | None, as_json: bool) -> None:
     """Load the rejected records that can be stored by now.
 
-    They are read as their files were: what a newer clickmart or a changed column takes comes in, all in one
-    transaction, as a load of its own that the next apply takes into the marts; the others stay. Each comes in once,
+    They are read as their files were: what a newer clickmart, a changed column or a mended mapping of their source
+    takes comes in, all in one transaction, as a load of its own for each source, which the next apply takes into the
+    marts; the others stay. Each comes in once,
     however often and by how many a replay is run. Rejects of loads that failed stay: load their files.
 
     Ends with 1 if the server refuses the rows: then nothing is replayed.
@@ -96,5 +98,5 @@ def rejects_replay(dsn: str | None, loads: tuple[int, ...], as_json: bool) -> No
     from . import api
 
     with progress():
-        report = api.rejects_replay(loads=loads, dsn=dsn)
+        report = api.rejects_replay(loads=loads, dsn=dsn, project=project)
     print_report(report, as_json)

@@ -73,6 +73,25 @@ def read_csv(
             yield from _records(text, header, len(block))
 
 
+def read_csv_fields(
+    blocks: Iterator[bytes], found: Header | None = None
+) -> Iterator[tuple[int, str, dict[str, str | None] | Reject]]:
+    """Line, text and fields by their names of each row below the header, whatever its names are; what is wrong with a
+    row in the place of its fields. Raises LoadError where the header can't be read."""
+    names: list[str] | None = None
+    for line, raw, fields in _rows(_Text(whole_lines(blocks))):
+        if names is None:
+            names = _header_fields(line, fields)
+            if found:
+                found.content = raw.removesuffix("\n").encode("utf-8", "surrogateescape")
+            continue
+        try:
+            texts = _checked(raw, fields, len(names))
+            yield line, raw, {name: text or None for name, text in zip(names, texts, strict=False)}
+        except Reject as reject:
+            yield line, raw, reject
+
+
 def row_reader(header: bytes) -> Callable[[int, bytes], list[Record]]:
     """Reads what stood on that line below that header, both without their line feed: one record, or what else comes of
     it. Raises LoadError as read_csv does."""
@@ -124,8 +143,7 @@ class _Header:
     """Where in a row each column of stage.events stands."""
 
     def __init__(self, line: int, raw: str, fields: list[str] | csv.Error) -> None:
-        if isinstance(fields, csv.Error):
-            raise LoadError(f"line {line}: the header can't be read: {_fault(fields)}")
+        fields = _header_fields(line, fields)
         self._width: Final = len(fields)
         indexes = {name: index for index, name in enumerate(fields)}
         if indexes.keys().isdisjoint(NAMES):
@@ -189,12 +207,7 @@ class _Header:
 
     def _values(self, raw: str, fields: list[str] | csv.Error) -> list[str | None]:
         """A row's values in the order of the columns; raises Reject."""
-        if isinstance(fields, csv.Error):
-            raise Reject(_fault(fields))
-        if len(fields) > self._width:
-            raise Reject(f"{len(fields)} fields, where the header has {self._width}")
-        if has_surrogates(raw):
-            raise Reject("bytes that are not UTF-8")
+        fields = _checked(raw, fields, self._width)
         # Behind the fields stands what columns that the header lacks, and fields that the row lacks, come to: nothing.
         fields.extend([""] * (self._width + 1 - len(fields)))
         picked: tuple[str, ...] = self._pick(fields)
@@ -210,6 +223,23 @@ class _Header:
                 if value and "\0" in value:
                     raise Reject(f"a NUL character in {name}")
         return values
+
+
+def _header_fields(line: int, fields: list[str] | csv.Error) -> list[str]:
+    if isinstance(fields, csv.Error):
+        raise LoadError(f"line {line}: the header can't be read: {_fault(fields)}")
+    return fields
+
+
+def _checked(raw: str, fields: list[str] | csv.Error, width: int) -> list[str]:
+    """A row's fields. Raises Reject where they are none, or more than the header has."""
+    if isinstance(fields, csv.Error):
+        raise Reject(_fault(fields))
+    if len(fields) > width:
+        raise Reject(f"{len(fields)} fields, where the header has {width}")
+    if has_surrogates(raw):
+        raise Reject("bytes that are not UTF-8")
+    return fields
 
 
 def _is_blank(block: bytes) -> bool:

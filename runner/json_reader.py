@@ -73,19 +73,8 @@ class JsonReader:
 
     def lines_or_array(self, blocks: Iterator[bytes]) -> Iterator[Batch | list[Record]]:
         """The elements of an array if the first character is its bracket, else an object a line."""
-        line = 1
-        kept: list[bytes] = []
-        for block in blocks:
-            kept.append(block)
-            if not block.isspace():
-                break
-            if count := block.count(b"\n"):
-                line += count
-                kept = [block[block.rfind(b"\n") + 1 :]]
-            refuse_long_line(sum(map(len, kept)))
-        start = b"".join(kept)
-        blocks = chain([start], blocks)
-        if not start.lstrip().startswith(b"["):
+        line, is_array, blocks = beginning(blocks)
+        if not is_array:
             return self.lines(blocks, line)
         self._header.content = b"["
         return self._array(blocks, line)
@@ -234,6 +223,23 @@ class _Parser:
             raise msgspec.ValidationError("not to be decided here")
         if self._any_scalar and any(0 in row for row in rows) and _MINUS_ZERO.search(text):
             raise msgspec.ValidationError("not to be decided here")
+
+
+def beginning(blocks: Iterator[bytes]) -> tuple[int, bool, Iterator[bytes]]:
+    """The line of the first character that is no blank, whether that is an array's bracket, and the blocks from there
+    on, or from the start of its line."""
+    line = 1
+    kept: list[bytes] = []
+    for block in blocks:
+        kept.append(block)
+        if not block.isspace():
+            break
+        if count := block.count(b"\n"):
+            line += count
+            kept = [block[block.rfind(b"\n") + 1 :]]
+        refuse_long_line(sum(map(len, kept)))
+    start = b"".join(kept)
+    return line, start.lstrip().startswith(b"["), chain([start], blocks)
 
 
 def _pieces(block: bytes) -> Iterator[bytes]:

@@ -58,6 +58,16 @@ def parse_object(raw: bytes, *, as_written: bool = False) -> dict[str, object]:
     return fields
 
 
+def parse_nested(text: str) -> object:
+    """The object or array that a text within a record holds, None where it holds none."""
+    if text[:1] not in ("{", "[") or _is_too_deep(text):
+        return None
+    try:
+        return _DECODER.decode(text)
+    except (json.JSONDecodeError, Reject):
+        return None
+
+
 def text_of_value(name: str, value: object) -> str | None:
     """The text of one of parse_object's values, None for null. Raises Reject where it can't be stored."""
     if value is None:
@@ -67,25 +77,25 @@ def text_of_value(name: str, value: object) -> str | None:
         if "\0" in text:
             raise Reject(f"a NUL character in {name}")
     else:
-        text = _compact(value)
+        text = compact(value)
     if has_surrogates(text):
         raise Reject(f"a lone surrogate in {name}")
     return text
 
 
-def _compact(value: object) -> str:
-    """JSON without blanks, and with nothing escaped that need not be."""
+def compact(value: object) -> str:
+    """One of parse_object's values as JSON without blanks, and with nothing escaped that need not be."""
     if isinstance(value, _Number):
         return str(value)
     # Plain loops, since below Python 3.12 a comprehension doubles the stack that each level of nesting takes.
     items = []
     if isinstance(value, list):
         for item in value:
-            items.append(_compact(item))
+            items.append(compact(item))
         return f"[{','.join(items)}]"
     if isinstance(value, dict):
         for key, item in value.items():
-            items.append(f"{_quoted(key)}:{_compact(item)}")
+            items.append(f"{_quoted(key)}:{compact(item)}")
         return f"{{{','.join(items)}}}"
     return _quoted(value)
 

@@ -168,10 +168,14 @@ def read_ledger(connection: Connection, last_loads: int = 0) -> Ledger:
 
 def refuse_older(connection: Connection) -> None:
     """Raises ProjectError where the tables of the raw layer lack what loads of this version write."""
-    if _exists(connection, "stage.events_rejected") and not _exists(connection, "stage.standing_rejects"):
+    if not _exists(connection, "stage.events_rejected"):
+        return
+    lacking = [] if _exists(connection, "stage.standing_rejects") else ["0004_rejects.sql"]
+    lacking += [] if _exists(connection, "stage.loads_source") else ["0006_sources.sql"]
+    if lacking:
         raise ProjectError(
-            "this warehouse is of an older clickmart and lacks migrations/0004_rejects.sql: run `clickmart apply`; "
-            "a project of your own is to be given that file of the built-in one before"
+            f"this warehouse is of an older clickmart and lacks migrations/{' and '.join(lacking)}: run `clickmart "
+            "apply`; a project of your own is to be given what the built-in one has there before"
         )
 
 

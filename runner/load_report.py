@@ -20,7 +20,8 @@ _MAX_MESSAGE: Final = 1000
 class FileReport:
     """What became of one file, or in a dry run would. `problem` says why it failed, or what it is the same as where it
     was skipped; `first_rejects` are lines and reasons; `checksum` is known of a dry run alone. `is_by_server`: that it
-    failed is no fault of the file, which may load as it is another time."""
+    failed is no fault of the file, which may load as it is another time. `events_passed`: how many the source's mapping
+    didn't ask for."""
 
     file: str
     status: Status
@@ -33,6 +34,7 @@ class FileReport:
     dry_run: bool = False
     checksum: str = ""
     is_by_server: bool = False
+    events_passed: int = 0
 
     @property
     def tone(self) -> Tone | None:
@@ -46,6 +48,7 @@ class FileReport:
             "status": self.status,
             "rows_loaded": self.rows_loaded,
             "rows_rejected": self.rows_rejected,
+            "events_passed": self.events_passed,
             "first_rejects": [{"line": number, "reason": reason} for number, reason in self.first_rejects],
             "unknown_columns": list(self.unknown_columns),
             "seconds": round(self.seconds, 3),
@@ -62,7 +65,8 @@ class FileReport:
         ignored = f", ignored columns: {', '.join(names)}" if names else ""
         more = f" and {len(self.unknown_columns) - len(names)} more" if len(self.unknown_columns) > len(names) else ""
         would = "would load " * self.dry_run
-        return f"{would}{counted(self.rows_loaded, 'row')}{rejects} in {self.seconds:.1f} s{ignored}{more}"
+        passed = _count_passed(self.events_passed)
+        return f"{would}{counted(self.rows_loaded, 'row')}{rejects}{passed} in {self.seconds:.1f} s{ignored}{more}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +86,10 @@ class LoadReport:
         return sum(file.rows_rejected for file in self.files)
 
     @property
+    def events_passed(self) -> int:
+        return sum(file.events_passed for file in self.files)
+
+    @property
     def failed(self) -> bool:
         return any(file.status == "failed" for file in self.files)
 
@@ -96,6 +104,7 @@ class LoadReport:
             "files": [file.as_dict() for file in self.files],
             "rows_loaded": self.rows_loaded,
             "rows_rejected": self.rows_rejected,
+            "events_passed": self.events_passed,
             "seconds": round(self.seconds, 3),
             "dry_run": self.dry_run,
         }
@@ -110,7 +119,8 @@ class LoadReport:
             rejects = _count_rejects(self.rows_rejected)
             would = "would load " * self.dry_run
             rows, files = counted(self.rows_loaded, "row"), counted(len(self.files), "file")
-            text = f"{would}{rows}{rejects} from {files} in {self.seconds:.1f} s"
+            passed = _count_passed(self.events_passed)
+            text = f"{would}{rows}{rejects}{passed} from {files} in {self.seconds:.1f} s"
             yield line(Cell(text, "title"))
         found = [
             (Cell(f"{shown(file.file)}:{number}", is_path=True), shown(reason))
@@ -137,6 +147,10 @@ def shown(text: str, length: int = _MAX_MESSAGE) -> str:
     """A text from outside as a part of a line: without control characters, and no longer than that."""
     cut = text if len(text) <= length else f"{text[:length]}..."
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in cut)
+
+
+def _count_passed(count: int) -> str:
+    return f", {count:,} passed over" if count else ""
 
 
 def _count_rejects(count: int) -> str:

@@ -20,6 +20,7 @@ from .errors import LoadError, WarehouseError
 from .event_writer import EventWriter
 from .interrupts import raise_interrupt, standing
 from .load_report import FileReport, LoadReport, shown, without_repeats
+from .mappings import SourceMapping
 from .paths import STANDARD_INPUT
 from .progress import progress
 from .readers import Source
@@ -42,15 +43,18 @@ def load_files(
     max_rejects: int | None = None,
     jobs: int = 1,
     dry_run: bool = False,
+    mapping: SourceMapping | None = None,
 ) -> LoadReport:
     """Loads each file in a transaction of its own, up to `jobs` of them at a time.
 
     `max_rejects` is how many rejects a file may have before it fails; None is any number. A file that can't be
     loaded, for whatever reason, is reported as failed, and the others are loaded all the same. `dry_run` writes
-    nothing, and reports what would become of them.
+    nothing, and reports what would become of them. `mapping`: the source whose files they are.
     """
     started = time.monotonic()
-    load = partial(_load_in_turn, warehouse.start(), max_rejects, dry_run)
+    load = partial(_load_in_turn, warehouse.start(), max_rejects, dry_run, mapping)
+    if mapping and mapping.unfed:
+        logger.info("source %s (%s): nothing feeds %s", mapping.name, mapping.place, ", ".join(mapping.unfed))
     parallel = [file for file in files if file != STANDARD_INPUT] if jobs > 1 else []
     if len(parallel) < 2:
         parallel = []
@@ -70,7 +74,9 @@ def load_files(
     return LoadReport(tuple(told), time.monotonic() - started, dry_run)
 
 
-def _load_in_turn(conninfo: str, max_rejects: int | None, dry_run: bool, files: Iterable[str]) -> Iterator[FileReport]:
+def _load_in_turn(
+    conninfo: str, max_rejects: int | None, dry_run: bool, mapping: SourceMapping | None, files: Iterable[str]
+) -> Iterator[FileReport]:
     """Loads files one after the other over one connection, or a new one where it was lost."""
     with ExitStack() as connections:
         connection: Connection | None = None
@@ -78,7 +84,7 @@ def _load_in_turn(conninfo: str, max_rejects: int | None, dry_run: bool, files: 
             try:
                 if connection is None or connection.closed:
                     connection = connections.enter_context(Warehouse(conninfo).connect())
-                report = load_file(connection, file, max_rejects=max_rejects, dry_run=dry_run)
+                report = load_file(connection, file, max_rejects=max_rejects, dry_run=dry_run, mapping=mapping)
             except WarehouseError as error:
                 raise_interrupt(error)
                 report = FileReport(stored_text(file), "failed", problem=in_one_line(str(error)), is_by_server=True)
@@ -86,7 +92,12 @@ def _load_in_turn(conninfo: str, max_rejects: int | None, dry_run: bool, files: 
 
 
 def load_file(
-    connection: Connection, file: str, *, max_rejects: int | None = None, dry_run: bool = False
+    connection: Connection,
+    file: str,
+    *,
+    max_rejects: int | None = None,
+    dry_run: bool = False,
+    mapping: SourceMapping | None = None,
 ) -> FileReport:
     """Loads one file, or looks what would come of it; "-" is standard input. A file that can't be loaded is reported as
     failed.
@@ -95,15 +106,19 @@ def load_file(
     """
     name = stored_text(file)
     try:
-        with Source.open(file) as source:
-            return (_try_source if dry_run else _load_source)(connection, source, max_rejects)
+        with Source.open(file, mapping=mapping) as source:
+            if dry_run:
+                return _try_source(connection, source, max_rejects)
+            return _load_source(connection, source, max_rejects, mapping.name if mapping else None)
     except LoadError as error:
         return FileReport(name, "failed", problem=unread(error, file))
     except psycopg.Error as error:
         return FileReport(name, "failed", problem=refused(error, connection), is_by_server=True)
 
 
-def _load_source(connection: Connection, source: Source, max_rejects: int | None) -> FileReport:
+def _load_source(
+    connection: Connection, source: Source, max_rejects: int | None, mapping_name: str | None
+) -> FileReport:
     started_at, started = datetime.now(UTC), time.monotonic()
     name = stored_text(source.name)
     if same := _known_load(connection, source):
@@ -123,10 +138,10 @@ def _load_source(connection: Connection, source: Source, max_rejects: int | None
         # The unique index makes a load of the same content wait here for the one that came first.
         row = connection.execute(
             "insert into stage.loads (id, file_name, checksum, size, format, rows_loaded, rows_rejected, started_at, "
-            "status, header) values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s) "
+            "status, header, source, events_passed) values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) "
             "on conflict (checksum) where status = 'loaded' do nothing returning id",
             (batch_id, name, source.checksum, source.size, source.format, loaded, writer.rows_rejected, started_at,
-             "failed" if problem else "loaded", source.header),
+             "failed" if problem else "loaded", source.header, mapping_name, source.passed),
         ).fetchone()  # fmt: skip
         if row is None:
             raise psycopg.Rollback(transaction)
@@ -165,6 +180,7 @@ def _report(source: Source, writer: EventWriter, problem: str, started: float) -
         time.monotonic() - started,
         problem,
         tuple(writer.first_rejects),
+        events_passed=source.passed,
     )
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Set
+from contextlib import contextmanager
 from datetime import date, timedelta
 from decimal import Decimal
 from functools import partial
@@ -38,6 +39,39 @@ def read_parquet(file: RawIOBase | BinaryIO, unknown: UnknownFields) -> Iterator
     A record's `raw` is its batch and its place in it, for `row_text`.
     Raises LoadError where the file is damaged, or none of its columns is one of stage.events.
     """
+    with _opened(file) as source:
+        names: list[str] = source.schema_arrow.names
+        if INDEX.keys().isdisjoint(names):
+            raise LoadError(
+                f"no column is one of stage.events: found {', '.join(names[:10])}; "
+                f"expected names like {', '.join(NAMES[:4])}"
+            )
+        unknown.add(name for name in names if name not in INDEX)
+        row = 1
+        for batch in bounded_batches(source):
+            yield _batch(batch, row)
+            row += batch.num_rows
+
+
+def read_parquet_rows(file: RawIOBase | BinaryIO, names: Set[str] | None) -> Iterator[tuple[int, Any, str]]:
+    """Number, `raw` for `row_text`, and compact JSON of each row: with those of its columns alone that are among
+    `names`, None being all. Raises LoadError where the file is damaged."""
+    with _opened(file) as source:
+        row = 1
+        for batch in bounded_batches(source):
+            columns = [
+                (name, _json(column))
+                for name, column in zip(batch.schema.names, batch.columns, strict=True)
+                if names is None or name in names
+            ]
+            for index in range(batch.num_rows):
+                yield row + index, (batch, index), _object((name, texts[index]) for name, texts in columns)
+            row += batch.num_rows
+
+
+@contextmanager
+def _opened(file: RawIOBase | BinaryIO) -> Iterator[Any]:
+    """The file as Arrow reads it. Raises LoadError where what is done with it shows that it is damaged."""
     import pyarrow
     from pyarrow import parquet
 
@@ -45,17 +79,7 @@ def read_parquet(file: RawIOBase | BinaryIO, unknown: UnknownFields) -> Iterator
         with parquet.ParquetFile(
             LentFile(file), pre_buffer=False, buffer_size=_COLUMN_BUFFER, coerce_int96_timestamp_unit="us"
         ) as source:
-            names: list[str] = source.schema_arrow.names
-            if INDEX.keys().isdisjoint(names):
-                raise LoadError(
-                    f"no column is one of stage.events: found {', '.join(names[:10])}; "
-                    f"expected names like {', '.join(NAMES[:4])}"
-                )
-            unknown.add(name for name in names if name not in INDEX)
-            row = 1
-            for batch in bounded_batches(source):
-                yield _batch(batch, row)
-                row += batch.num_rows
+            yield source
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise

@@ -19,6 +19,7 @@ _EXTENSION: Final = re.compile(
     r"|(?P<zip>zip))$",
     re.IGNORECASE,
 )
+_PACKING: Final = re.compile(r"\.(gz|zst)$", re.IGNORECASE)
 _KNOWN: Final = ".jsonl, .ndjson, .json, .csv (each also .gz, .zst, .zip), .parquet, .parquet.gz"
 _WILDCARD: Final = re.compile(r"[*?\[]")
 #: Names that start so are passed over: systems and other programs keep notes of their own in such files.
@@ -32,10 +33,13 @@ class Format(NamedTuple):
     packing: str
 
     @classmethod
-    def of(cls, path: str) -> Format:
-        """The format by the path's extension; raises LoadError if that is not known."""
+    def of(cls, path: str, otherwise: str = "") -> Format:
+        """The format by the path's extension; `otherwise` is the content where that is not known. Raises LoadError if
+        neither tells."""
         match = _EXTENSION.search(path)
         if match is None:
+            if otherwise:
+                return cls(otherwise, "".join(_PACKING.findall(path)).lower())
             raise LoadError(f"the extension is not known: rename the file to what it is, one of {_KNOWN}")
         content = (match["text"] or match["parquet"] or "").lower()
         packing = (match["packing"] or match["gz"] or match["zip"] or "").lower()
@@ -45,19 +49,19 @@ class Format(NamedTuple):
         return ".".join(filter(None, self))
 
 
-def find_files(paths: Iterable[str | os.PathLike[str]], *, may_be_none: bool = False) -> list[str]:
+def find_files(paths: Iterable[str | os.PathLike[str]], *, may_be_none: bool = False, otherwise: str = "") -> list[str]:
     """The files that the paths stand for, each once: files, folders with all below them, wildcards, "-".
 
-    Below a folder or a wildcard only files with a known extension count, and none whose name, or folder's name, starts
-    with a dot or an underscore. Raises LoadError for a path that stands for nothing, and for a link below it that leads
-    elsewhere: who may put files there must not choose what else is read. `may_be_none`: a folder or a wildcard
-    may stand for nothing so far.
+    Below a folder or a wildcard only files with a known extension count, or all where `otherwise` says what the others
+    hold, and none whose name, or folder's name, starts with a dot or an underscore. Raises LoadError for a path that
+    stands for nothing, and for a link below it that leads elsewhere: who may put files there must not choose what else
+    is read. `may_be_none`: a folder or a wildcard may stand for nothing so far.
     """
     found: dict[str, str] = {}
     for path in paths:
         name = os.fspath(path)
         with naming(name):
-            for file in _expand(name, may_be_none):
+            for file in _expand(name, may_be_none, otherwise):
                 found.setdefault(file if file == STANDARD_INPUT else os.path.realpath(file), file)
     return list(found.values())
 
@@ -74,31 +78,31 @@ def naming(path: str) -> Iterator[None]:
         raise LoadError(f"{path}: {error.strerror or error}{where}") from error
 
 
-def _expand(path: str, may_be_none: bool) -> list[str]:
+def _expand(path: str, may_be_none: bool, otherwise: str) -> list[str]:
     if path == STANDARD_INPUT:
         return [path]
     if path and Path(path).is_dir():
-        files = _below(Path(path))
+        files = _below(Path(path), otherwise)
         if not files and not may_be_none:
             raise LoadError(f"no file in this folder has a known extension: {_KNOWN}")
         return files
     if path and os.path.lexists(path):
-        Format.of(path)
+        Format.of(path, otherwise)
         return [path]
     if not _WILDCARD.search(path):
         raise LoadError("no such file or folder")
-    files = _matching(path)
+    files = _matching(path, otherwise)
     if not files and not may_be_none:
         raise LoadError(f"no file with a known extension matches: {_KNOWN}")
     return files
 
 
-def _below(folder: Path) -> list[str]:
-    """All files below the folder that have a known extension, in the order of their paths."""
+def _below(folder: Path, otherwise: str) -> list[str]:
+    """All files below the folder whose format is known, in the order of their paths."""
     files = []
     for directory, folders, names in os.walk(folder, onerror=_raise):
         folders[:] = [name for name in folders if not name.startswith(HIDDEN)]
-        found = [Path(directory, name) for name in names if _EXTENSION.search(name) and not name.startswith(HIDDEN)]
+        found = [Path(directory, name) for name in names if _is_known(name, otherwise) and not name.startswith(HIDDEN)]
         # A linked folder is not entered: where it leads to one below, that is read anyway.
         _refuse_links_out(folder, [*found, *(Path(directory, name) for name in folders)])
         files += found
@@ -106,7 +110,11 @@ def _below(folder: Path) -> list[str]:
     return sorted(str(file) for file in files if file.is_file() or not file.exists())
 
 
-def _matching(pattern: str) -> list[str]:
+def _is_known(name: str, otherwise: str) -> bool:
+    return bool(otherwise or _EXTENSION.search(name))
+
+
+def _matching(pattern: str, otherwise: str) -> list[str]:
     """All files that match or are below a folder that does; the pattern may ask for hidden names by how they start."""
     parts = Path(pattern).parts
     first = next(index for index, part in enumerate(parts) if _WILDCARD.search(part))
@@ -120,11 +128,11 @@ def _matching(pattern: str) -> list[str]:
     for match in matches:
         if any(part.startswith(hidden) for part in match.relative_to(base).parts):
             continue
-        if match.is_dir() or _EXTENSION.search(match.name):
+        if match.is_dir() or _is_known(match.name, otherwise):
             _refuse_links_out(base, [match, *list(match.parents)[: len(match.relative_to(base).parts) - 1]])
         if match.is_dir():
-            files += _below(match)
-        elif _EXTENSION.search(match.name):
+            files += _below(match, otherwise)
+        elif _is_known(match.name, otherwise):
             files.append(str(match))
     return files
 

@@ -114,4 +114,4 @@ def _reason(file: SqlFile, applied: AppliedFile | None, project: Project) -> str
         # One that doesn't show in this file is no reason.
         if project.text_with(file, replace(project.settings, **{name: applied.settings[name]})) != file.text
     ]
-    return f"setting changed: {', '.join(changes)}" if changes else "a template that it imports changed"
+    return f"setting changed: {', '.join(changes)}" if changes else "a template or source that it uses changed"

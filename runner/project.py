@@ -6,14 +6,15 @@ import hashlib
 import re
 import shutil
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from .errors import ProjectError
+from .mappings import SourceMapping, read_mapping, source_files
 from .places import Position, file_name
-from .settings import DEFAULT_FILE, FILE_NAME, Settings, read_settings
+from .settings import DEFAULT_FILE, FILE_NAME, PATTERNS, Settings, read_settings
 from .statements import split_statements
 from .version import __version__
 from .whole_files import decoded
@@ -22,7 +23,7 @@ from .whole_files import decoded
 if TYPE_CHECKING:
     from .templates import Templates
 
-PARTS: Final = ("migrations", "sql", "dashboards")
+PARTS: Final = ("migrations", "sql", "sources", "dashboards")
 #: Folders of sql/ that come first, in this order; any other follows by name.
 LAYERS: Final = ("stage", "cdm")
 NO_TRANSACTION: Final = "-- clickmart: no transaction"
@@ -73,7 +74,23 @@ class Project:
     def templates(self) -> Templates:
         from .templates import Templates
 
-        return Templates(self.folder / "sql", self.settings)
+        return Templates(self.folder / "sql", self.settings, self.source_steps)
+
+    @cached_property
+    def source_files(self) -> dict[str, Path]:
+        """The file of each source, by its name: the project's own, and the built-in ones whose names it has not."""
+        return source_files((self.folder, builtin_folder()))
+
+    def mapping(self, source: str) -> SourceMapping:
+        """What the fields of a source mean. Raises ProjectError, with the line, where there is none, or it is amiss."""
+        return read_mapping(source, self.source_files)
+
+    @cached_property
+    def source_steps(self) -> dict[str, dict[str, str]]:
+        """All step patterns of each source that has some of its own. Raises ProjectError for a source that is amiss."""
+        steps = {source: self.mapping(source).steps for source in self.source_files}
+        patterns = {name: getattr(self.settings, name) for name in PATTERNS}
+        return {source: patterns | dict(own) for source, own in steps.items() if own}
 
     @cached_property
     def fingerprint(self) -> str:
@@ -83,6 +100,8 @@ class Project:
         try:
             for path in sorted(path for path in folder.rglob("*") if path.is_file()):
                 parts += [path.relative_to(folder).as_posix(), checksum(path.read_bytes())]
+            for source, path in self.source_files.items():
+                parts += [source, checksum(path.read_bytes())]
         except OSError as error:
             raise ProjectError(f"{error.filename or 'sql'}: can't be read: {error.strerror}") from None
         return checksum("\n".join(parts).encode("utf-8", "surrogateescape"))
@@ -131,7 +150,8 @@ class Project:
 
     def text_with(self, file: SqlFile, settings: Settings) -> str:
         """The text to which the file would be rendered with other settings."""
-        return type(self.templates)(self.folder / "sql", settings).render(file.template)
+        other = replace(self, settings=settings)
+        return other.templates.render(file.template)
 
     def _render(self, template: str) -> SqlFile:
         path, text = file_name(template), self.templates.render(template)

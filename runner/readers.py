@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import BinaryIO, Final, Self
+from typing import TYPE_CHECKING, BinaryIO, Final, Self
 
 from .batches import Batch
 from .compression import ZipEntry, bounded, gunzip, plain, unzstd
@@ -22,6 +22,10 @@ from .errors import LoadError
 from .paths import STANDARD_INPUT, Format, naming
 from .records import Header, Record, UnknownFields
 from .streams import InputFile, spool, without_bom
+
+if TYPE_CHECKING:
+    from .mapped_reader import MappedReader
+    from .mappings import SourceMapping
 
 __all__ = ["Batch", "Record", "Source"]
 
@@ -36,7 +40,14 @@ class Source:
     exhausted, `checksum` (SHA-256) and `size` (bytes) are those of what was read, as it is packed.
     """
 
-    def __init__(self, name: str, format_: Format, file: InputFile, block_size: int = BLOCK_BYTES) -> None:
+    def __init__(
+        self,
+        name: str,
+        format_: Format,
+        file: InputFile,
+        block_size: int = BLOCK_BYTES,
+        mapping: SourceMapping | None = None,
+    ) -> None:
         self.name: Final = name
         self.file_size: Final = file.size
         self.checksum = ""
@@ -46,28 +57,31 @@ class Source:
         self._block_size = block_size
         self._unknown = UnknownFields()
         self._header = Header()
+        self._mapped = _mapped_reader(mapping, name, self._header) if mapping else None
         self._open_files = ExitStack()
         self._zip_entry: ZipEntry | None = None
         if format_.packing == "zip":
             self._zip_entry = ZipEntry(self._seekable())
-            self._format = _zip_format(format_, self._zip_entry.name)
+            self._format = _zip_format(format_, self._zip_entry.name, mapping.format if mapping else "")
 
     @classmethod
-    def open(cls, path: str, *, block_size: int = BLOCK_BYTES) -> Source:
-        """Open a file by its extension, or standard input for "-" (JSON lines), to read so many bytes at a time."""
+    def open(cls, path: str, *, block_size: int = BLOCK_BYTES, mapping: SourceMapping | None = None) -> Source:
+        """Open a file by its extension, or standard input for "-" (JSON lines), to read so many bytes at a time; by a
+        mapping, which may say what files are whose names don't tell."""
+        otherwise = mapping.format if mapping else ""
         with naming(path), ExitStack() as open_files:
             if path == STANDARD_INPUT:
                 standard_input = getattr(sys.stdin, "buffer", None)
                 if standard_input is None:
                     raise LoadError("standard input is closed")
-                return cls(path, Format("jsonl", ""), InputFile(standard_input, None), block_size)
-            format_ = Format.of(path)
+                return cls(path, Format(otherwise or "jsonl", ""), InputFile(standard_input, None), block_size, mapping)
+            format_ = Format.of(path, otherwise)
             file = open_files.enter_context(Path(path).open("rb", buffering=0))
             status = os.fstat(file.fileno())
             if not (stat.S_ISREG(status.st_mode) or stat.S_ISFIFO(status.st_mode)):
                 raise LoadError("it is neither a file nor a pipe, but a device, whose content may have no end")
             size = status.st_size if stat.S_ISREG(status.st_mode) else None
-            source = cls(path, format_, InputFile(file, size), block_size)
+            source = cls(path, format_, InputFile(file, size), block_size, mapping)
             source._open_files.push(open_files.pop_all())
             return source
 
@@ -80,6 +94,11 @@ class Source:
     def unknown(self) -> list[str]:
         """Names of fields that stage.events lacks, in order of appearance in the records read so far; at most 1,000."""
         return self._unknown.names
+
+    @property
+    def passed(self) -> int:
+        """How many events a mapping has passed over so far."""
+        return self._mapped.passed if self._mapped else 0
 
     @property
     def header(self) -> bytes | None:
@@ -105,6 +124,8 @@ class Source:
         """A record's `raw` as bytes: as it stood, without the line feed behind it; a row of Parquet as JSON."""
         if isinstance(raw, bytes):
             return raw
+        if callable(raw):  # an event of many in its record
+            return str(raw()).encode("utf-8", "surrogatepass")
         if isinstance(raw, tuple):
             from .parquet_reader import row_text
 
@@ -121,6 +142,10 @@ class Source:
         self.close()
 
     def _batches(self) -> Iterator[Batch | list[Record]]:
+        if self._mapped:
+            if self._format.content == "parquet":
+                return self._mapped.parquet(self._seekable())
+            return self._mapped.blocks(self._format.content, without_bom(self._blocks()))
         if self._format.content == "parquet":
             from .parquet_reader import read_parquet
 
@@ -155,12 +180,18 @@ class Source:
         return self._open_files.enter_context(spool(blocks))
 
 
-def _zip_format(outer: Format, inner_name: str) -> Format:
-    """The format of a zip archive: by its own name, else by that of the file inside."""
+def _mapped_reader(mapping: SourceMapping, name: str, header: Header) -> MappedReader:
+    from .mapped_reader import MappedReader
+
+    return MappedReader(mapping, name, header)
+
+
+def _zip_format(outer: Format, inner_name: str, otherwise: str) -> Format:
+    """The format of a zip archive: by its own name, else by that of the file inside; `otherwise` as in Format.of."""
     if outer.content:
         return outer
     try:
-        inner = Format.of(inner_name)
+        inner = Format.of(inner_name, otherwise)
     except LoadError:
         inner = None
     if inner is None or inner.packing or inner.content == "parquet":

@@ -1,6 +1,7 @@
 """Rejects to files, as they came, to be corrected there and loaded.
 
-A file holds records of one kind alone: rows of CSV below one header line, lines of JSON, or elements of an array.
+A file holds records of one kind and one source alone: rows of CSV below one header line, lines of JSON or of another
+text, or elements of an array.
 """
 
 from __future__ import annotations
@@ -24,36 +25,40 @@ from .warehouse import Connection
 from .whole_files import writing_whole
 
 STANDARD_OUTPUT: Final = "-"
-_EXTENSIONS: Final = re.compile(r"(\.(jsonl|ndjson|json|csv|parquet|gz|zst|zip))+$", re.IGNORECASE)
+_EXTENSIONS: Final = re.compile(r"(\.(jsonl|ndjson|json|csv|parquet|tsv|log|gz|zst|zip))+$", re.IGNORECASE)
 _MAX_NAME: Final = 100
+#: Files of lines that are no JSON, by their extension.
+_LINES: Final = {"csv": "CSV", "tsv": "TSV", "log": "lines of a log"}
 _SHOWN_LOADS: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """What a file of rejects is: its extension, and of CSV the header line without its end."""
+    """What a file of rejects is: its extension, the header line without its end where it has one, and the source whose
+    mapping reads it."""
 
     extension: str
     header: bytes = b""
+    source: str | None = None
 
     @classmethod
     def of(cls, load: RejectingLoad) -> Layout:
         """That of the rejects of a load, as they were in its file; a row of Parquet is a line of JSON."""
-        if load.content == "csv":
-            return cls("csv", (load.header or b"").removesuffix(b"\r"))
+        if load.content in _LINES:
+            return cls(load.content, (load.header or b"").removesuffix(b"\r"), load.source)
         # Of what was loaded before the bracket was kept, a line feed tells of an array.
         is_array = load.content == "json" and (load.header is not None or load.spans_lines)
-        return cls("json" if is_array else "jsonl")
+        return cls("json" if is_array else "jsonl", source=load.source)
 
     def __str__(self) -> str:
-        if self.extension == "csv":
-            return f"CSV below {shown(self.header.decode('utf-8', 'backslashreplace'), 60)}"
-        return "elements of a JSON array" if self.extension == "json" else "JSON lines"
+        what = _LINES.get(self.extension) or ("elements of a JSON array" if self.extension == "json" else "JSON lines")
+        below = f" below {shown(self.header.decode('utf-8', 'backslashreplace'), 60)}" if self.header else ""
+        return f"{what}{below}{f' of source {self.source}' if self.source else ''}"
 
     def write(self, file: BinaryIO, header: bytes, records: Iterable[bytes]) -> int:
         """Writes the records; returns how many."""
         is_array = self.extension == "json"
-        file.write(b"[\n" if is_array else header + b"\n" if self.extension == "csv" else b"")
+        file.write(b"[\n" if is_array else header + b"\n" if header and self.extension in _LINES else b"")
         count = 0
         for record in records:
             if is_array:

@@ -1,7 +1,7 @@
 """Rejects to the raw layer after all: those that a load would take by now, by the way of every load.
 
-A replay is a load of its own in stage.loads, and one transaction. Which rejects it brought, these say themselves: so
-the load that met them keeps its count, and none can be brought twice.
+A replay is one transaction, and for each source that its rejects are of a load of its own in stage.loads. Which rejects
+it brought, these say themselves: so the load that met them keeps its count, and none can be brought twice.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, Final
 
 import psycopg
@@ -22,6 +22,8 @@ from .errors import LoadError
 from .event_writer import EventWriter
 from .load_report import shown
 from .loading import refused
+from .mappings import SourceMapping
+from .project import Project
 from .records import Record
 from .stored_rejects import LeftOut, RejectingLoad, left_out, rejecting_loads, stored_rejects
 from .tables import Block, Cell, Columns, counted, line, plain
@@ -65,12 +67,17 @@ class LoadReplay:
 
 @dataclass(frozen=True, slots=True)
 class ReplayReport:
-    """What a replay came to: `load` is its number in stage.loads, None where it brought nothing."""
+    """What a replay came to: `replays` are its numbers in stage.loads, one for each source of which it brought some."""
 
-    load: int | None
+    replays: tuple[int, ...]
     loads: tuple[LoadReplay, ...]
     left_out: tuple[LeftOut, ...]
     seconds: float
+
+    @property
+    def load(self) -> int | None:
+        """The number of the first of them, None where it brought nothing."""
+        return self.replays[0] if self.replays else None
 
     @property
     def rows_loaded(self) -> int:
@@ -83,6 +90,7 @@ class ReplayReport:
     def as_dict(self) -> dict[str, Any]:
         return {
             "load": self.load,
+            "replays": list(self.replays),
             "rows_loaded": self.rows_loaded,
             "rows_left": self.rows_left,
             "loads": [
@@ -112,19 +120,22 @@ class ReplayReport:
             )
         for left in self.left_out:
             yield left.line()
-        if self.load is None:
+        if not self.replays:
             still = f"; {counted(self.rows_left, 'reject')} would be rejected again" if self.rows_left else ""
             yield line(Cell("nothing to replay", "good"), still)
         else:
-            text = f"{self.rows_loaded:,} rows as load {self.load}, {self.rows_left:,} still rejected"
+            loads = f"load{'s' * (len(self.replays) > 1)} {' and '.join(map(str, self.replays))}"
+            text = f"{self.rows_loaded:,} rows as {loads}, {self.rows_left:,} still rejected"
             yield line(Cell(text, "title"), f" in {self.seconds:.1f} s; `clickmart apply` takes them into the marts")
 
 
-def replay(warehouse: Warehouse, numbers: Sequence[int] = ()) -> ReplayReport:
-    """Loads the rejects, all or those of loads with these numbers, that can be stored by now.
+def replay(warehouse: Warehouse, project: Project, numbers: Sequence[int] = ()) -> ReplayReport:
+    """Loads the rejects, all or those of loads with these numbers, that can be stored by now; of a source as the
+    project has it.
 
     Those of loads that failed stay: nothing of their files is there, and these can be loaded. Raises LoadError where
-    the server refuses the rows, or for the number of a load that failed; UsageError for one that no load has.
+    the server refuses the rows, or for the number of a load that failed; UsageError for one that no load has;
+    ProjectError for a source that is amiss.
     """
     started_at, started = datetime.now(UTC), time.monotonic()
     with warehouse.connect() as connection, warehouse.connect() as reading:
@@ -132,33 +143,53 @@ def replay(warehouse: Warehouse, numbers: Sequence[int] = ()) -> ReplayReport:
         for load in found:
             if numbers and load.status == "failed":
                 raise LoadError(f"load {load.id} failed, so nothing of {shown(load.file_name)} is there: load the file")
-        loads = [load for load in found if load.status == "loaded"]
+        loaded = [load for load in found if load.status == "loaded"]
+        loads = [load for load in loaded if load.source is None or load.source in project.source_files]
         logger.info("reading %s", counted(sum(load.count_rejects for load in loads), "reject"))
+        trials: list[_Rereading] = []
         try:
-            trial = _Rereading(reading, loads)
-            trial.write_to(EventWriter(connection, 0, FORMAT, trial, table=None))
-            brought = _bring(connection, reading, loads, list(trial.stored), started_at) if trial.stored else None
+            for source in sorted({load.source for load in loads}, key=lambda source: source or ""):
+                mapping = None if source is None else project.mapping(source)
+                trial = _Rereading(reading, [load for load in loads if load.source == source], mapping)
+                trial.write_to(EventWriter(connection, 0, FORMAT, trial, table=None))
+                trials.append(trial)
+            brought = _bring_all(connection, [trial for trial in trials if trial.stored], started_at)
         except psycopg.Error as error:
             raise LoadError(f"nothing is replayed: {refused(error, connection)}") from error
-    taken = Counter(brought.stored.values() if brought else ())
+    taken = Counter(chain.from_iterable(written.stored.values() for written in brought))
     # Of those that would be stored another replay may have brought some meanwhile: they are no rejects any more.
-    left = trial.read - Counter(trial.stored.values())
+    left: Counter[int] = Counter()
+    unknown: Counter[int] = Counter()
+    for trial in trials:
+        left += trial.read - Counter(trial.stored.values())
+        unknown += trial.unknown
+    sourceless = [
+        left_out(load, load.count_rejects, f"the project has no source {load.source!r}: name one that has by --project")
+        for load in loaded
+        if load not in loads
+    ]
     return ReplayReport(
-        brought.batch_id if brought else None,
+        tuple(written.batch_id for written in brought),
         tuple(LoadReplay(load.id, load.file_name, taken[load.id], left[load.id]) for load in loads),
-        tuple(left_out(load, trial.unknown[load.id]) for load in loads if trial.unknown[load.id]),
+        (*(left_out(load, unknown[load.id]) for load in loads if unknown[load.id]), *sourceless),
         time.monotonic() - started,
     )
 
 
 class _Rereading:
-    """Reads rejects of these loads, all or those with these numbers, and notes which are not rejected again."""
+    """Reads rejects of these loads of one source, all or those with these numbers, by its mapping, and notes which are
+    not rejected again."""
 
     def __init__(
-        self, connection: Connection, loads: Sequence[RejectingLoad], numbers: Sequence[int] | None = None
+        self,
+        connection: Connection,
+        loads: Sequence[RejectingLoad],
+        mapping: SourceMapping | None,
+        numbers: Sequence[int] | None = None,
     ) -> None:
         self._connection = connection
-        self._loads = loads
+        self.loads = loads
+        self.mapping = mapping
         self._numbers = numbers
         self.batch_id = 0
         #: The load of each that is stored, by its number.
@@ -168,6 +199,10 @@ class _Rereading:
         self.unknown: Counter[int] = Counter()
         #: Bytes of all that were read.
         self.size = 0
+
+    def of(self, numbers: Sequence[int]) -> _Rereading:
+        """The same of those with these numbers alone."""
+        return _Rereading(self._connection, self.loads, self.mapping, numbers)
 
     def write_to(self, writer: EventWriter) -> None:
         self.batch_id = writer.batch_id
@@ -187,9 +222,9 @@ class _Rereading:
     def _records(self) -> Iterator[Record]:
         """A record's `raw` is the number of the reject."""
         of_load = 0
-        for load, reject in stored_rejects(self._connection, self._loads, self._numbers):
+        for load, reject in stored_rejects(self._connection, self.loads, self._numbers):
             if of_load != load.id:
-                of_load, record_of = load.id, load.reader()
+                of_load, record_of = load.id, load.reader(self.mapping)
             self.read[load.id] += 1
             content = reject.content
             if content is None or load.header_is_missing:
@@ -200,39 +235,42 @@ class _Rereading:
                 yield record._replace(raw=reject.id)
 
 
-def _bring(
-    connection: Connection,
-    reading: Connection,
-    loads: Sequence[RejectingLoad],
-    numbers: Sequence[int],
-    started_at: datetime,
-) -> _Rereading | None:
-    """Stores the rejects with these numbers, but for those that another replay has brought; None where that is all."""
-    # A transaction of its own, as other loads wait for it to end.
-    row = connection.execute("select stage.begin_load()").fetchone()
-    batch_id = int(str(row[0])) if row else 0
+def _bring_all(connection: Connection, trials: Sequence[_Rereading], started_at: datetime) -> list[_Rereading]:
+    """Stores the rejects that were read without being rejected again, of each source as a load, all or none."""
+    # Transactions of their own, as other loads wait for them to end.
+    rows = [connection.execute("select stage.begin_load()").fetchone() for _ in trials]
+    batch_ids = [int(str(row[0])) if row else 0 for row in rows]
+    with connection.transaction():
+        brought = [_bring(connection, trial, load, started_at) for trial, load in zip(trials, batch_ids, strict=True)]
+    return [written for written in brought if written]
+
+
+def _bring(connection: Connection, trial: _Rereading, batch_id: int, started_at: datetime) -> _Rereading | None:
+    """Stores what a trial would, but for those that another replay has brought; None where that is all."""
+    numbers = list(trial.stored)
     with connection.transaction() as transaction:
-        claimed = [int(str(number)) for (number,) in connection.execute(_CLAIM, (list(numbers), batch_id)).fetchall()]
+        claimed = [int(str(number)) for (number,) in connection.execute(_CLAIM, (numbers, batch_id)).fetchall()]
         if not claimed:
             raise psycopg.Rollback(transaction)
-        written = _Rereading(reading, loads, claimed)
+        written = trial.of(claimed)
         written.write_to(EventWriter(connection, batch_id, FORMAT, written))
         if written.stored.keys() != set(claimed):
             raise LoadError("nothing is replayed: what the columns take has changed meanwhile; replay again")
         connection.execute(
             "insert into stage.loads (id, file_name, checksum, size, format, rows_loaded, rows_rejected, started_at, "
-            "status) values (%s, %s, %s, %s, %s, %s, 0, %s, 'loaded')",
-            (batch_id, _name(loads, written), _checksum(claimed), written.size, FORMAT, len(claimed), started_at),
-        )
+            "status, source) values (%s, %s, %s, %s, %s, %s, 0, %s, 'loaded', %s)",
+            (batch_id, _name(written), _checksum(claimed), written.size, FORMAT, len(claimed), started_at,
+             written.mapping and written.mapping.name),
+        )  # fmt: skip
         return written
     return None
 
 
-def _name(loads: Sequence[RejectingLoad], written: _Rereading) -> str:
+def _name(written: _Rereading) -> str:
     """Which rejects they are."""
     numbers = set(written.stored.values())
     if len(numbers) == 1:
-        return next(f"rejects of load {load.id}, {load.file_name}" for load in loads if load.id in numbers)
+        return next(f"rejects of load {load.id}, {load.file_name}" for load in written.loads if load.id in numbers)
     return f"rejects of {len(numbers)} loads"
 
 

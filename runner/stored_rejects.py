@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from psycopg.rows import class_row
@@ -13,6 +14,8 @@ from .errors import UsageError
 from .json_array import NO_ELEMENTS
 from .json_reader import JsonReader
 from .load_report import shown
+from .mapped_reader import MappedReader
+from .mappings import SourceMapping
 from .records import Record, UnknownFields, raw_bytes
 from .tables import Block, Cell, counted, line
 from .warehouse import Connection
@@ -26,11 +29,12 @@ _LOADS: Final = """
         format,
         status,
         header,
+        source,
         count(*) as count_rejects,
         bool_or(strpos(raw, E'\\n') > 0) as spans_lines
     from stage.standing_rejects
     where %(loads)s::bigint[] is null or batch_id = any (%(loads)s)
-    group by batch_id, file_name, format, status, header
+    group by batch_id, file_name, format, status, header, source
     order by batch_id"""
 _REJECTS: Final = """
     select id, batch_id as load, line_number as line, reason, raw, raw_bytes
@@ -41,14 +45,15 @@ _REJECTS: Final = """
 
 @dataclass(frozen=True, slots=True)
 class RejectingLoad:
-    """A load with rejects that stand. `header` is that of stage.loads; `spans_lines`: some reject has a line feed in
-    it."""
+    """A load with rejects that stand. `header` is that of stage.loads, and so is `source`; `spans_lines`: some reject
+    has a line feed in it."""
 
     id: int
     file_name: str
     format: str
     status: str
     header: bytes | None
+    source: str | None
     count_rejects: int
     spans_lines: bool
 
@@ -62,8 +67,13 @@ class RejectingLoad:
         """Whether its rejects can't be read, since it was loaded before clickmart kept the header."""
         return self.content == "csv" and self.header is None
 
-    def reader(self) -> Callable[[StoredReject], Record | None]:
-        """Reads a reject as it is read in the file; None where it is no single record, or its bytes are unknown."""
+    def reader(self, mapping: SourceMapping | None) -> Callable[[StoredReject], Record | None]:
+        """Reads a reject as it is read in the file, by the mapping of its source; None where it is no single record, or
+        its bytes are unknown."""
+        if mapping:
+            mapped = MappedReader(mapping)
+            read_mapped = partial(mapped.record, self.content, header=self.header or b"")
+            return lambda reject: None if self._is_none(reject) else read_mapped(reject.line, reject.content or b"")
         if self.content == "csv":
             if self.header is None:
                 return lambda _: None
@@ -73,13 +83,16 @@ class RejectingLoad:
             read = lambda line, raw: [json.record(line, raw)]  # noqa: E731
 
         def record(reject: StoredReject) -> Record | None:
-            content = reject.content
-            if content is None or (self.content == "json" and reject.reason in NO_ELEMENTS):
+            if self._is_none(reject):
                 return None
-            records = read(reject.line, content)
+            records = read(reject.line, reject.content or b"")
             return records[0] if len(records) == 1 else None
 
         return record
+
+    def _is_none(self, reject: StoredReject) -> bool:
+        """Whether it is no record at all, or can't be read again."""
+        return reject.content is None or (self.content == "json" and reject.reason in NO_ELEMENTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +132,10 @@ class LeftOut:
         return f"left out {counted(self.count, 'reject')} of load {self.load}, {self.file}: {self.reason}"
 
 
-def left_out(load: RejectingLoad, count: int) -> LeftOut:
+def left_out(load: RejectingLoad, count: int, reason: str = "") -> LeftOut:
+    """That so many of a load's rejects are left out; without a `reason` since what reads them is not known."""
+    if reason:
+        return LeftOut(load.id, load.file_name, count, reason)
     what = "header is" if load.header_is_missing else "exact bytes are"
     return LeftOut(
         load.id, load.file_name, count, f"loaded before clickmart kept what they need: their {what} not known"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import bisect
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from traceback import walk_tb
 from typing import Any, Final
@@ -41,14 +41,17 @@ def literal(value: object) -> str:
 
 
 class Templates:
-    """The templates below a project's folder `sql/`, rendered with its settings.
+    """The templates below a project's folder `sql/`, rendered with its settings and the step patterns of its sources.
 
     They run in Jinja's sandbox and an unknown name is an error; names of templates are paths from `sql/`.
     """
 
-    def __init__(self, sql_folder: Path, settings: Settings) -> None:
+    def __init__(
+        self, sql_folder: Path, settings: Settings, source_steps: Mapping[str, Mapping[str, str]] | None = None
+    ) -> None:
         self._folder = sql_folder
         self._settings = settings
+        self._source_steps = source_steps or {}
         self._environment = self._new_environment()
 
     def render(self, name: str) -> str:
@@ -100,6 +103,7 @@ class Templates:
         environment.filters["literal"] = literal
         # Visible to imported macros too, which get no context of their own.
         environment.globals["settings"] = _SettingsByName(self._settings.as_dict())
+        environment.globals["source_steps"] = self._source_steps
         return environment
 
     def _read(self, name: str) -> tuple[str, str, None] | None:

@@ -59,9 +59,10 @@ class WatchReport:
 
 @dataclass(slots=True)
 class _Folder:
-    """The files of some paths, and which of them were looked at before."""
+    """The files of some paths, and which of them were looked at before; `otherwise` as of find_files."""
 
     paths: Sequence[str]
+    otherwise: str = ""
     last: dict[str, Signature] = field(default_factory=dict)
     done: dict[str, Signature] = field(default_factory=dict)
 
@@ -78,7 +79,7 @@ class _Folder:
         self.done.update((file, self.last[file]) for file in files)
 
     def _signatures(self) -> Iterator[tuple[str, Signature]]:
-        for file in find_files(self.paths, may_be_none=True):
+        for file in find_files(self.paths, may_be_none=True, otherwise=self.otherwise):
             try:
                 stat = Path(file).stat()
             except FileNotFoundError:
@@ -94,6 +95,7 @@ def watch(
     interval: float,
     max_rejects: int | None = None,
     jobs: int = 1,
+    source: str | None = None,
 ) -> Iterator[WatchReport]:
     """Looks every `interval` seconds for files that are new or have changed, loads them and applies; without end.
 
@@ -101,7 +103,8 @@ def watch(
     what the first apply raises: later ones, and a server that is gone, are reported and tried again, after a while that
     grows.
     """
-    folder = _Folder(paths)
+    mapping = project().mapping(source) if source is not None else None
+    folder = _Folder(paths, mapping.format if mapping else "")
     folder.settled()
     first = apply(warehouse, project())
     if first.files or first.migrations or first.new_loads or first.rebuilt:
@@ -114,7 +117,8 @@ def watch(
         problem = ""
         try:
             if files := folder.settled():
-                load = load_files(warehouse, files, max_rejects=max_rejects, jobs=jobs)
+                mapping = project().mapping(source) if source is not None else None
+                load = load_files(warehouse, files, max_rejects=max_rejects, jobs=jobs, mapping=mapping)
                 tried = zip(files, load.files, strict=True)
                 folder.finish([file for file, report in tried if not report.is_by_server])
                 is_behind = is_behind or any(report.status == "loaded" for report in load.files)

@@ -34,7 +34,7 @@ SHARED = Path(__file__).parents[2] / "shared"
 
 # A database is asked in each example: no deadline, and its fixtures are reset by the example itself.
 _CHECKS = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large]
-settings.register_profile("default", deadline=None, max_examples=60, suppress_health_check=_CHECKS)
+settings.register_profile("default", deadline=None, max_examples=50, suppress_health_check=_CHECKS)
 settings.register_profile("thorough", settings.get_profile("default"), max_examples=3000)
 settings.load_profile("default")
 

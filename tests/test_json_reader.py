@@ -382,7 +382,7 @@ def json_like_lines(draw) -> bytes:
     return bytes(line)
 
 
-@settings(max_examples=1000)
+@settings(max_examples=500)
 @given(json_like_lines())
 @example(b'{"os": -0, "page_url": "-0"}')
 @example(b'{"os":\t-0}')
@@ -417,7 +417,7 @@ def test_every_line_that_is_not_blank_is_a_record_or_a_reject_wherever_blocks_en
     assert records == exact(JsonReader(UnknownFields()).lines(iter([content])))
 
 
-@settings(max_examples=300)
+@settings(max_examples=120)
 @given(st.lists(json_like_lines()), st.sampled_from([b",", b",\n", b" "]), st.sampled_from([b"]", b" ]\n", b""]))
 def test_an_array_reads_the_same_wherever_blocks_end_and_no_character_is_lost(lines, comma, end):
     content = b"[" + comma.join(lines) + end

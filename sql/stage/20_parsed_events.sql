@@ -2,6 +2,15 @@
 {% set plain_date = "^[1-9][0-9]{3}-(?:(?:0[1-9]|1[0-2])-(?:0[1-9]|1[0-9]|2[0-8])"
     ~ "|(?:0[13-9]|1[0-2])-(?:29|30)|(?:0[13578]|1[02])-31)" -%}
 {% set plain_time = "(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:[.][0-9]{1,6})?$" -%}
+{# Which step a page is, by a pattern for each. -#}
+{% macro step_of(patterns) -%}
+case
+    when paths.page_path ~ {{ patterns.product | literal }} then 'product'
+    when paths.page_path ~ {{ patterns.cart | literal }} then 'cart'
+    when paths.page_path ~ {{ patterns.payment | literal }} then 'payment'
+    when paths.page_path ~ {{ patterns.confirmation | literal }} then 'confirmation'
+end
+{%- endmacro -%}
 -- stage.parsed_events: one row per row of stage.events, read as a page view (docs/meaning.md 2), deliveries uncompared.
 -- Reads stage.events.
 -- Here alone stands what a timestamp, a user, a page path, a page type and a step are.
@@ -78,12 +87,23 @@ select
     events.id as row_id,
     coalesce(nullif(events.user_domain_id, ''), nullif(events.user_custom_id, '')) collate "C" as user_id,
     stage.parse_timestamp(events.event_timestamp) as viewed_at,
-    case
-        when paths.page_path ~ {{ settings.product | literal }} then 'product'
-        when paths.page_path ~ {{ settings.cart | literal }} then 'cart'
-        when paths.page_path ~ {{ settings.payment | literal }} then 'payment'
-        when paths.page_path ~ {{ settings.confirmation | literal }} then 'confirmation'
-    end::stage.step as step,
+    {% if source_steps -%}
+        -- The patterns of the load's source, where that has some of its own.
+        case
+            {% for source, patterns in source_steps.items() -%}
+                when
+                    events.batch_id in (
+                        select loads.id
+                        from stage.loads
+                        where loads.source = {{ source | literal }}
+                    )
+                    then {{ step_of(patterns) | indent(20) }}
+            {% endfor -%}
+            else {{ step_of(settings) | indent(12) }}
+        end
+    {%- else -%}
+        {{ step_of(settings) | indent(4) }}
+    {%- endif %}::stage.step as step,
     coalesce(nullif(split_part(paths.page_path, '/', 1), ''), '(none)') collate "C" as page_type,
     nullif(events.event_id, '') collate "C" as event_id,
     nullif(events.page_url, '') collate "C" as page_url,
