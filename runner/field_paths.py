@@ -17,7 +17,7 @@ Lookup = Callable[[Fields], object]
 Step = str | int | tuple[str, str]
 
 _STEP: Final = re.compile(
-    r'(?:^|\.)(?:"(?P<quoted>[^"]+)"|(?P<name>[^."\[\]=]+))'
+    r'(?:^|(?<!^)\.)(?:"(?P<quoted>[^"]+)"|(?P<name>[^."\[\]=]+))'
     r"|(?<!^)\[(?:(?P<number>\d{1,9})|(?P<key>[^\[\]=]+)=(?P<value>[^\[\]]*))\]"
 )
 #: Exporters write nested values as JSON texts into formats that have none; the columns of one record share them.

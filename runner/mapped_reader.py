@@ -196,15 +196,12 @@ class _Trial:
         self._ended = True
         where = f"source {self._mapping.name} ({self._mapping.place})"
         first = f"the first {self._seen:,} events" if self._seen > 1 else "the first event"
+        lack = f"which {first} lack{'s' * (self._seen == 1)}; {self._found()}: is it this source?"
         if self._seen and (lacking := [path for path in self._mapping.filter_paths if path not in self._filtered]):
-            raise LoadError(
-                f"{where} takes events by {', '.join(lacking)}, which {first} lack; {self._found()}: is it this source?"
-            )
+            raise LoadError(f"{where} takes events by {', '.join(lacking)}, {lack}")
         if self._taken and "event_timestamp" not in self._fed:
             paths = ", ".join(self._mapping.columns["event_timestamp"].paths)
-            raise LoadError(
-                f"{where} feeds event_timestamp from {paths}, which {first} lack; {self._found()}: is it this source?"
-            )
+            raise LoadError(f"{where} feeds event_timestamp from {paths}, {lack}")
         for columns in _ESSENTIAL:
             if self._taken and self._fed.isdisjoint(columns):
                 of = [path for name in columns for path in self._mapping.paths_of(name)]

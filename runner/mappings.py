@@ -196,18 +196,21 @@ class _Reader:
         value = self._at(keys)
         if not isinstance(value, str):
             self._fail(keys, f"{keys[-1]} must be a text in quotes, found {value!r}")
-        if "\0" in value:
+        return self._storable(keys, value)[0]
+
+    def _storable(self, keys: Sequence[str], *texts: str) -> tuple[str, ...]:
+        if "\0" in "".join(texts):
             self._fail(keys, f"{keys[-1]} holds a NUL character")
-        return str(value)
+        return texts
 
     def _texts(self, *keys: str) -> tuple[str, ...]:
         """One text or a list of them, one or more."""
         value = self._at(keys)
         if isinstance(value, str):
-            return (value,)
+            return self._storable(keys, value)
         if not isinstance(value, list) or not value or not all(isinstance(text, str) for text in value):
             self._fail(keys, f"{keys[-1]} must be a text in quotes, or a list of such, found {value!r}")
-        return tuple(value)
+        return self._storable(keys, *value)
 
     def _format(self) -> str:
         value = self._text("format")

@@ -13,7 +13,9 @@ select
     started_at at time zone 'UTC' as started_at,
     finished_at at time zone 'UTC' as finished_at,
     refreshed_at at time zone 'UTC' as refreshed_at,
-    coalesce(replays.rows_replayed, 0) as rows_replayed
+    coalesce(replays.rows_replayed, 0) as rows_replayed,
+    source,
+    events_passed
 from stage.loads
 left join (
     select
@@ -36,6 +38,8 @@ comment on column cdm.loads.rows_rejected is 'Number of records that could not b
 comment on column cdm.loads.started_at is 'When the load began, UTC.';
 comment on column cdm.loads.finished_at is 'When the load ended, UTC.';
 comment on column cdm.loads.refreshed_at is 'When a refresh took the load into the marts, UTC; null while none has.';
+comment on column cdm.loads.source is 'The source whose mapping read the file; null for one that needs none.';
+comment on column cdm.loads.events_passed is 'Number of events in the file that the mapping did not ask for.';
 comment on column cdm.loads.rows_replayed is 'How many of the rejected records a later load, a replay, has brought.';
 
 create or replace view cdm.rejects as

@@ -71,6 +71,7 @@ comment on column stage.standing_rejects.line_number is 'Line on which the recor
 comment on column stage.standing_rejects.reason is 'Why the record could not be stored.';
 comment on column stage.standing_rejects.raw is
 'The record as it stood; a byte that text cannot hold as \xNN. Personal data.';
+comment on column stage.standing_rejects.source is 'The source whose mapping reads it: stage.loads.source.';
 comment on column stage.standing_rejects.raw_bytes is
 'The record''s bytes where raw can''t tell them: stage.events_rejected.raw_bytes. Personal data.';
 
@@ -95,6 +96,11 @@ comment on column stage.loads.status is
 comment on column stage.loads.refreshed_at is 'When a refresh took the load into the marts; null while none has.';
 comment on column stage.loads.header is
 'What stood before the records: a CSV''s header line, the bracket of a JSON array; null for nothing, or unknown.';
+
+comment on column stage.loads.source is
+'The source whose mapping read the file (docs/sources.md); null for one with the columns of stage.events.';
+comment on column stage.loads.events_passed is
+'Number of events in the file that the mapping did not ask for, which are neither rows nor rejects.';
 
 comment on table stage.partitions is 'One row per partition of stage.events, also one that was detached.';
 comment on column stage.partitions.table_name is 'The partition''s name in the schema stage.';
