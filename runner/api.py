@@ -125,11 +125,11 @@ def load(
     flat = _loadable(paths, max_rejects=max_rejects, jobs=jobs)
     from .applying import apply_migrations
     from .loading import load_files
-    from .paths import find_files
+    from .paths import find_files, main_files
 
     read = _project(project)
     mapping = read.mapping(source) if source is not None else None
-    files = find_files(flat, otherwise=mapping.format if mapping else "")
+    files = main_files(find_files(flat, otherwise=mapping.format if mapping else ""), mapping)
     warehouse = find_warehouse(dsn)
     if dry_run:
         with _stage(warehouse, "try the files with"):

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from io import BytesIO, RawIOBase
 from itertools import chain
-from typing import Any, BinaryIO, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from .csv_reader import read_csv_fields
 from .errors import LoadError
@@ -23,6 +23,9 @@ from .mapped_values import RowMaker
 from .mappings import SourceMapping
 from .records import Header, Record, Reject
 from .streams import whole_lines
+
+if TYPE_CHECKING:
+    from .joined_files import Partners
 
 logger = logging.getLogger(__name__)
 
@@ -37,15 +40,18 @@ _SHOWN: Final = 10
 _ESSENTIAL: Final = (("user_domain_id", "user_custom_id"), ("page_url_path",))
 
 #: A record before it is mapped: its line, what it was as it stood, and its fields or what is wrong with them.
-_Found = tuple[int, Any, Fields | Reject]
+Found = tuple[int, Any, Fields | Reject]
 
 
 class MappedReader:
     """Reads one file, which messages call `name`. `passed` is how many of its events the mapping didn't ask for so far;
-    what stands before the records goes into `header`."""
+    what stands before the records goes into `header`. `partners` are those of the records in other files, if any."""
 
-    def __init__(self, mapping: SourceMapping, name: str = "", header: Header | None = None) -> None:
+    def __init__(
+        self, mapping: SourceMapping, name: str = "", header: Header | None = None, partners: Partners | None = None
+    ) -> None:
         self.passed = 0
+        self._partners = partners
         self._mapping = mapping
         self._name = name
         self._header = header or Header()
@@ -53,35 +59,43 @@ class MappedReader:
 
     def blocks(self, content: str, blocks: Iterator[bytes]) -> Iterator[list[Record]]:
         """The records of a file of that content, unpacked. Raises LoadError where the mapping is none for it."""
-        return self._records(self._reading(content)(blocks))
+        return self._records(self.fields(content, blocks))
 
     def parquet(self, file: RawIOBase | BinaryIO) -> Iterator[list[Record]]:
         """The records of a Parquet file. Raises LoadError as `blocks` does."""
+        return self._records(self.parquet_fields(file))
+
+    def fields(self, content: str, blocks: Iterator[bytes]) -> Iterator[Found]:
+        """The records of such a file before they are mapped. Raises LoadError where it has no records such as these."""
+        if self._mapping.each and content in ("csv", "tsv", "log"):
+            raise LoadError(f"{self._mapping.place} has `each`, which needs records of JSON or Parquet, not {content}")
+        read = {"json": self._json, "csv": self._csv, "tsv": self._tsv, "log": self._log}.get(content, _json_lines)
+        return read(blocks)
+
+    def parquet_fields(self, file: RawIOBase | BinaryIO) -> Iterator[Found]:
+        """The same of a Parquet file."""
         from .parquet_reader import read_parquet_rows
 
         # What an event of `each` is, the whole of its record tells.
-        names = None if self._mapping.each else set(map(top_name, self._mapping.paths))
-        rows = read_parquet_rows(file, names)
-        return self._records((row, raw, _fields(_bytes(text), as_written=True)) for row, raw, text in rows)
+        names = None if self._mapping.each or self._mapping.parts else set(map(top_name, self._mapping.paths))
+        for row, raw, text in read_parquet_rows(file, names):
+            yield row, raw, _fields(text.encode("utf-8", "surrogateescape"), as_written=True)
 
     def record(self, content: str, line: int, raw: bytes, header: bytes) -> Record | None:
         """The record of what stood on that line of such a file, without its line feed; None where it is none, or more
-        than one. Raises LoadError for a header that can't be read."""
-        found: list[_Found]
+        than one, or has parts in other files. Raises LoadError for a header that can't be read."""
+        if self._mapping.parts:
+            return None
+        found: list[Found]
         if content in ("csv", "tsv", "log"):
             lines = [header, raw] if header else [raw]
-            found = list(self._reading(content)(iter([b"".join([line + b"\n" for line in lines])])))
+            found = list(self.fields(content, iter([b"".join([line + b"\n" for line in lines])])))
         else:
             found = [(line, raw, _fields(raw, as_written=content == "parquet"))]
         records = [record._replace(line=line, raw=raw) for one in found for record in self._mapped(*one)]
         return records[0] if len(records) == 1 else None
 
-    def _reading(self, content: str) -> Callable[[Iterator[bytes]], Iterator[_Found]]:
-        if self._mapping.each and content in ("csv", "tsv", "log"):
-            raise LoadError(f"{self._mapping.place} has `each`, which needs records of JSON or Parquet, not {content}")
-        return {"json": self._json, "csv": self._csv, "tsv": self._tsv, "log": self._log}.get(content, _json_lines)
-
-    def _json(self, blocks: Iterator[bytes]) -> Iterator[_Found]:
+    def _json(self, blocks: Iterator[bytes]) -> Iterator[Found]:
         line, is_array, blocks = beginning(blocks)
         if not is_array:
             yield from _json_lines(blocks, line)
@@ -90,10 +104,10 @@ class MappedReader:
         for number, raw, _, reason in elements(blocks, line):
             yield number, raw, Reject(reason) if reason else _fields(raw)
 
-    def _csv(self, blocks: Iterator[bytes]) -> Iterator[_Found]:
+    def _csv(self, blocks: Iterator[bytes]) -> Iterator[Found]:
         return iter(read_csv_fields(blocks, self._header))
 
-    def _tsv(self, blocks: Iterator[bytes]) -> Iterator[_Found]:
+    def _tsv(self, blocks: Iterator[bytes]) -> Iterator[Found]:
         """Fields with tabs between them, without quotes; an empty one is missing."""
         names = self._mapping.fields
         for number, raw in _lines(blocks):
@@ -105,7 +119,7 @@ class MappedReader:
                 continue
             yield number, raw, fields if isinstance(fields, Reject) else _named(names, fields.split("\t"))
 
-    def _log(self, blocks: Iterator[bytes]) -> Iterator[_Found]:
+    def _log(self, blocks: Iterator[bytes]) -> Iterator[Found]:
         match_of = re.compile(self._mapping.pattern).match
         for number, raw in _lines(blocks):
             text = _text(raw)
@@ -116,7 +130,7 @@ class MappedReader:
             else:
                 yield number, raw, Reject(f"not a line as the pattern of {self._mapping.place} has it")
 
-    def _records(self, found: Iterator[_Found]) -> Iterator[list[Record]]:
+    def _records(self, found: Iterator[Found]) -> Iterator[list[Record]]:
         """The records in lists, once the first ones have shown that the mapping is one for them."""
         trial = _Trial(self._mapping, self._maker, self._name)
         records: list[Record] = []
@@ -146,8 +160,17 @@ class MappedReader:
                 yield Record(line, event_raw, None, str(reject))
 
     def _events(self, raw: object, fields: Fields | Reject) -> Iterator[tuple[object, Fields | Reject]]:
-        """The events of a record: itself or, of `each`, the record with each element in the place of all. What is kept
-        of such a one as it stood is the record with that element alone, which read again is that event."""
+        """The events of a record: itself; with its partners; or, of `each`, the record with each element in the place
+        of all. What is kept of a joined one as it stood is all of it, and of an element the record with that one alone,
+        which read again is that event."""
+        if self._partners and not isinstance(fields, Reject):
+            try:
+                joined = self._partners.joined(fields)
+            except Reject as reject:
+                yield raw, reject
+            else:
+                yield partial(compact, joined), joined
+            return
         each = self._mapping.each
         if not each or isinstance(fields, Reject):
             yield raw, fields
@@ -214,7 +237,7 @@ class _Trial:
         return f"found {', '.join(names[:_SHOWN])}{more}"
 
 
-def _json_lines(blocks: Iterator[bytes], line: int = 1) -> Iterator[_Found]:
+def _json_lines(blocks: Iterator[bytes], line: int = 1) -> Iterator[Found]:
     for number, raw in _lines(blocks, line):
         if not raw.isspace():
             yield number, raw, _fields(raw)
@@ -246,7 +269,3 @@ def _named(names: tuple[str, ...], texts: list[str]) -> Fields | Reject:
     if len(texts) > len(names):
         return Reject(f"{len(texts)} fields, where the source has {len(names)}")
     return {name: text for name, text in zip(names, texts, strict=False) if text}
-
-
-def _bytes(text: str) -> bytes:
-    return text.encode("utf-8", "surrogateescape")

@@ -24,7 +24,7 @@ FORMATS: Final = ("jsonl", "json", "csv", "parquet", *MAPPED_FORMATS)
 UNITS: Final = {"seconds": 1, "milliseconds": 10**3, "microseconds": 10**6}
 PARTS: Final = ("scheme", "host", "port", "path")
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
-_KEYS: Final = ("like", "format", "fields", "pattern", "missing", "each", "only", "columns", "steps")
+_KEYS: Final = ("like", "format", "fields", "pattern", "missing", "each", "main", "parts", "only", "columns", "steps")
 #: Of a column's rule: where its value comes from, and what is made of it; of each no more than one.
 _ORIGINS: Final = ("from", "join", "value")
 _TRANSFORMS: Final = ("unit", "time", "part", "parameter", "pattern", "matches", "values")
@@ -63,10 +63,14 @@ class Filter:
 
 @dataclass(frozen=True)
 class SourceMapping:
-    """A source's file, read. `place` is its path; `format` what files are whose names don't say, empty for none;
-    `fields` the names of a TSV's fields where no header gives them; `pattern` how a line of a log is to be read;
-    `missing` texts that mean nothing; `each` an array of the record, whose elements are the events; `columns` a rule
-    for each column that is fed; `steps` step patterns that stand in the place of the settings'."""
+    """A source's file, read. `place` is its path.
+
+    `format`: what files are whose names don't say, empty for none. `fields`: the names of a TSV's fields where no
+    header gives them. `pattern`: how a line of a log is to be read. `missing`: texts that mean nothing. `each`: an
+    array of the record, whose elements are the events. `main`: how the files of events are named where others beside them have
+    parts of each; `parts`: how these are named, and by which field they are found. `columns`: a rule for each column
+    that is fed. `steps`: step patterns that stand in the place of the settings'.
+    """
 
     name: str
     place: str
@@ -75,6 +79,8 @@ class SourceMapping:
     pattern: str = ""
     missing: tuple[str, ...] = ()
     each: str = ""
+    main: str = ""
+    parts: Mapping[str, str] = field(default_factory=dict)
     only: tuple[Filter, ...] = ()
     columns: Mapping[str, Rule] = field(default_factory=dict)
     steps: Mapping[str, str] = field(default_factory=dict)
@@ -167,12 +173,18 @@ class _Reader:
             self._regex("pattern") if "pattern" in self._document else base.pattern,
             self._texts("missing") if "missing" in self._document else base.missing,
             self._text("each") if "each" in self._document else base.each,
+            self._text("main") if "main" in self._document else base.main,
+            {part: self._text("parts", part) for part in self._table("parts")} or base.parts,
             tuple(map(self._filter, self._table("only"))) if "only" in self._document else base.only,
             columns,
             steps,
         )
         if "event_timestamp" not in columns:
             self._fail(("columns",), "nothing feeds event_timestamp, without which there is no page view")
+        if bool(mapping.main) != bool(mapping.parts):
+            self._fail(("main",) if mapping.main else ("parts",), "main and [parts] go together: what is joined to it")
+        if mapping.main and mapping.each:
+            self._fail(("each",), "the events of `each` can't have parts in other files")
         if mapping.format == "log" and not mapping.pattern:
             self._fail(("format",), "a log needs a pattern, whose named groups are the fields")
         return mapping

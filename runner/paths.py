@@ -7,9 +7,12 @@ import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
 
 from .errors import LoadError
+
+if TYPE_CHECKING:
+    from .mappings import SourceMapping
 
 STANDARD_INPUT: Final = "-"
 
@@ -64,6 +67,22 @@ def find_files(paths: Iterable[str | os.PathLike[str]], *, may_be_none: bool = F
             for file in _expand(name, may_be_none, otherwise):
                 found.setdefault(file if file == STANDARD_INPUT else os.path.realpath(file), file)
     return list(found.values())
+
+
+def main_files(files: Iterable[str], mapping: SourceMapping | None) -> list[str]:
+    """The files without those that a main one beside them brings along."""
+    parts = tuple(mapping.parts) if mapping else ()
+    return [file for file in files if not (parts and Path(file).name.startswith(parts))]
+
+
+def partner_files(file: str, mapping: SourceMapping) -> dict[str, str]:
+    """Of each part of the source the file that belongs to a main one: beside it, and named alike but for the part.
+    Raises LoadError for a file that is no main one."""
+    name = Path(file).name
+    if mapping.parts and not name.startswith(mapping.main):
+        names = ", ".join(f"{part}..." for part in (mapping.main, *mapping.parts))
+        raise LoadError(f"the files of source {mapping.name} are named {names}")
+    return {part: str(Path(file).with_name(part + name.removeprefix(mapping.main))) for part in mapping.parts}
 
 
 @contextmanager

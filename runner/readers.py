@@ -24,7 +24,7 @@ from .records import Header, Record, UnknownFields
 from .streams import InputFile, spool, without_bom
 
 if TYPE_CHECKING:
-    from .mapped_reader import MappedReader
+    from .mapped_reader import Found, MappedReader
     from .mappings import SourceMapping
 
 __all__ = ["Batch", "Record", "Source"]
@@ -49,7 +49,7 @@ class Source:
         mapping: SourceMapping | None = None,
     ) -> None:
         self.name: Final = name
-        self.file_size: Final = file.size
+        self.file_size = file.size
         self.checksum = ""
         self.size = 0
         self._format = format_
@@ -69,6 +69,10 @@ class Source:
         """Open a file by its extension, or standard input for "-" (JSON lines), to read so many bytes at a time; by a
         mapping, which may say what files are whose names don't tell."""
         otherwise = mapping.format if mapping else ""
+        if mapping and mapping.parts and cls is Source:
+            from .joined_files import JoinedSource
+
+            return JoinedSource.open(path, block_size=block_size, mapping=mapping)
         with naming(path), ExitStack() as open_files:
             if path == STANDARD_INPUT:
                 standard_input = getattr(sys.stdin, "buffer", None)
@@ -119,12 +123,22 @@ class Source:
             yield from self._batches()
             self.checksum, self.size = self._file.checksum_and_size()
 
+    def fields(self) -> Iterator[Found]:
+        """Every record once, before the mapping has made a row of it. Raises LoadError as `batches` does."""
+        assert self._mapped
+        with naming(self.name):
+            if self._format.content == "parquet":
+                yield from self._mapped.parquet_fields(self._seekable())
+            else:
+                yield from self._mapped.fields(self._format.content, without_bom(self._blocks()))
+            self.checksum, self.size = self._file.checksum_and_size()
+
     @staticmethod
     def raw_bytes(raw: object) -> bytes:
         """A record's `raw` as bytes: as it stood, without the line feed behind it; a row of Parquet as JSON."""
         if isinstance(raw, bytes):
             return raw
-        if callable(raw):  # an event of many in its record
+        if callable(raw):  # a part of a record, or one of several
             return str(raw()).encode("utf-8", "surrogatepass")
         if isinstance(raw, tuple):
             from .parquet_reader import row_text

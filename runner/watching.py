@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
 from .applying import ApplyReport, apply
-from .errors import ClickmartError
+from .errors import ClickmartError, LoadError
 from .load_report import LoadReport
 from .loading import load_files
-from .paths import find_files
+from .mappings import SourceMapping
+from .paths import find_files, main_files, partner_files
 from .project import Project
 from .tables import Block, plain
 from .warehouse import Warehouse
@@ -20,8 +21,9 @@ from .warehouse import Warehouse
 #: What failed by no fault of a file is tried again after one interval, two, four and so on, but no more than these.
 _LONGEST_WAIT: Final = 64
 
-#: What tells a file that was written from one that wasn't: its number, size and time of change.
-Signature = tuple[int, int, int]
+#: What tells a file that was written from one that wasn't: number, size and time of change, its own and of those that
+#: belong to it.
+Signature = tuple[tuple[int, int, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +61,10 @@ class WatchReport:
 
 @dataclass(slots=True)
 class _Folder:
-    """The files of some paths, and which of them were looked at before; `otherwise` as of find_files."""
+    """The files of some paths, and which of them were looked at before; `mapping` is that of their source."""
 
     paths: Sequence[str]
-    otherwise: str = ""
+    mapping: SourceMapping | None = None
     last: dict[str, Signature] = field(default_factory=dict)
     done: dict[str, Signature] = field(default_factory=dict)
 
@@ -79,12 +81,19 @@ class _Folder:
         self.done.update((file, self.last[file]) for file in files)
 
     def _signatures(self) -> Iterator[tuple[str, Signature]]:
-        for file in find_files(self.paths, may_be_none=True, otherwise=self.otherwise):
+        otherwise = self.mapping.format if self.mapping else ""
+        for file in main_files(find_files(self.paths, may_be_none=True, otherwise=otherwise), self.mapping):
             try:
-                stat = Path(file).stat()
+                stats = [Path(path).stat() for path in (file, *self._partners(file))]
             except FileNotFoundError:
-                continue  # it went meanwhile, or is a link to nothing yet
-            yield file, (stat.st_ino, stat.st_size, stat.st_mtime_ns)
+                continue  # it went meanwhile, is a link to nothing yet, or those beside it are not there yet
+            yield file, tuple((stat.st_ino, stat.st_size, stat.st_mtime_ns) for stat in stats)
+
+    def _partners(self, file: str) -> Iterable[str]:
+        try:
+            return partner_files(file, self.mapping).values() if self.mapping else ()
+        except LoadError:
+            return ()  # as the load of it will say
 
 
 def watch(
@@ -104,7 +113,7 @@ def watch(
     grows.
     """
     mapping = project().mapping(source) if source is not None else None
-    folder = _Folder(paths, mapping.format if mapping else "")
+    folder = _Folder(paths, mapping)
     folder.settled()
     first = apply(warehouse, project())
     if first.files or first.migrations or first.new_loads or first.rebuilt:

@@ -502,8 +502,8 @@ def test_a_source_that_is_not_there_is_said_before_anything_is_done(tmp_path: Pa
     code, stdout, stderr = outcome(run("load", "--source", "nobody", str(path), dsn=empty_dsn))
     assert (code, stdout) == (1, "")
     assert stderr == (
-        "clickmart: no source 'nobody'; there are access_log, ga4, matomo, posthog, segment, snowplow; one of your own "
-        "is sources/NAME.toml of the project folder\n"
+        "clickmart: no source 'nobody'; there are access_log, four_files, ga4, matomo, posthog, segment, snowplow; one of "
+        "your own is sources/NAME.toml of the project folder\n"
     )
     assert value(empty_dsn, "select to_regnamespace('stage')") is None
 
@@ -877,3 +877,144 @@ def test_the_command_says_what_was_passed_over(dsn: str, tmp_path: Path) -> None
     assert (code, stderr) == (0, "")
     assert re.search(r"  5 rows, 1 passed over in \d", stdout)
     assert query(dsn, "select source, events_passed from cdm.loads") == [("posthog", 1)]
+
+
+# Events in several files
+
+PARTS = {
+    "browser_events": ("event_id", "event_timestamp", "event_type", "click_id", "browser_name"),
+    "location_events": ("event_id", "page_url", "page_url_path", "referer_url", "utm_campaign"),
+    "device_events": ("click_id", "os", "device_is_mobile", "user_custom_id", "user_domain_id"),
+    "geo_events": ("click_id", "geo_latitude", "geo_country", "ip_address"),
+}
+
+
+def whole_event(number: int) -> dict[str, object]:
+    page = ("product_a", "cart", "payment", "confirmation")[number % 4]
+    click = f"c{number // 4}"
+    return {
+        "event_id": f"e{number}", "event_timestamp": f"{at(number)}", "event_type": "pageview", "click_id": click,
+        "browser_name": "Firefox", "page_url": f"http://shop.example/{page}", "page_url_path": f"/{page}",
+        "referer_url": "www.bing.com", "utm_campaign": "campaign_1", "os": "Linux", "device_is_mobile": False,
+        "user_custom_id": "a@example.com", "user_domain_id": f"u{click}", "geo_latitude": "50.82709",
+        "geo_country": "DE", "ip_address": "203.0.113.9",
+    }  # fmt: skip
+
+
+def in_parts(folder: Path, events: list[dict[str, Any]], end: str = ".jsonl", **more: list[Any]) -> Path:
+    """The four files of these events, in another order each; `more` are lines to be added to a part."""
+    files = {}
+    for number, (part, names) in enumerate(PARTS.items()):
+        rows = [{name: event.get(name) for name in names} for event in events]
+        content = lines([*(rows[number:] + rows[:number]), *more.get(part, [])])
+        files[part + end] = gzip.compress(content, mtime=0) if end.endswith("gz") else content
+    return write_files(folder, files)
+
+
+def test_four_files_make_the_marts_of_the_one_that_they_are_parts_of(shop: Shop) -> None:
+    events = [whole_event(number) for number in range(12)]
+    write_files(shop.folder, {"whole.jsonl": lines(events)})
+    clickmart.load(shop.folder / "whole.jsonl", dsn=shop.dsn)
+    shop.refresh()
+    names = ", ".join(NAMES)
+    expected = shop.marts(), shop.query(f"select {names} from stage.events order by event_id")
+    assert len(expected[0].purchases) == 3
+    shop.reset()
+    for end, some in (("-1.jsonl.gz", events[:5]), ("-2.jsonl.gz", events[5:])):
+        in_parts(shop.folder / "in/hour", some, end)
+    report = clickmart.load(shop.folder / "in", source="four_files", dsn=shop.dsn)
+    assert [Path(file.file).name for file in report.files] == ["browser_events-1.jsonl.gz", "browser_events-2.jsonl.gz"]
+    assert (report.rows_loaded, report.rows_rejected, report.events_passed) == (12, 0, 0)
+    shop.refresh()
+    assert (shop.marts(), shop.query(f"select {names} from stage.events order by event_id")) == expected
+    again = clickmart.load(shop.folder / "in", source="four_files", jobs=2, dsn=shop.dsn)
+    assert [file.status for file in again.files] == ["skipped", "skipped"]
+
+
+def test_real_events_in_four_files_make_the_marts_of_the_one(shop: Shop, shared_data: Callable[[str], Path]) -> None:
+    path = shared_data("newprolab_sample.jsonl")
+    events = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    clickmart.load(path, dsn=shop.dsn)
+    shop.refresh()
+    expected = shop.marts()
+    shop.reset()
+    geo = [name for name in NAMES if name.startswith(("geo_", "ip_"))]
+    device = [name for name in NAMES if name.startswith(("os", "device_", "user_"))]
+    location = [name for name in NAMES if name.startswith(("page_", "referer_", "utm_"))]
+    parts = {
+        "browser_events": [name for name in NAMES if name not in (*geo, *device, *location)],
+        "location_events": ["event_id", *location],
+        "device_events": ["click_id", *device],
+        "geo_events": ["click_id", *geo],
+    }
+    for part, names in parts.items():
+        rows = [{name: event[name] for name in names if name in event} for event in events]
+        write_files(shop.folder, {f"in/{part}.jsonl": lines(rows)})
+    report = clickmart.load(shop.folder / "in", source="four_files", dsn=shop.dsn)
+    assert (report.rows_loaded, report.rows_rejected) == (len(events), 0)
+    shop.refresh()
+    assert shop.marts() == expected
+
+
+def test_what_lacks_a_part_is_a_reject_and_what_no_event_asks_for_is_passed_over(shop: Shop) -> None:
+    events = [whole_event(number) for number in range(8)]
+    lacking = [{"event_id": "x", "click_id": "c0"}, {"event_id": "e0", "click_id": "no"}, {"event_id": "e0"}, "{"]
+    more = {"browser_events": lacking, "location_events": ["[", {"page_url": "?"}], "geo_events": [{"click_id": "c99"}]}
+    folder = in_parts(shop.folder / "in", events, **more)
+    (report,) = clickmart.load(folder, source="four_files", dsn=shop.dsn).files
+    assert (report.status, report.rows_loaded, report.rows_rejected, report.events_passed) == ("loaded", 8, 6, 1)
+    assert shop.query("select line_number, reason, raw from stage.events_rejected order by id") == [
+        (9, "location_events: not JSON: Expecting value after 1 characters", "["),
+        (10, "location_events: no event_id to find its location_events by", '{"page_url": "?"}'),
+        (9, "no location_events with its event_id", '{"event_id": "x", "click_id": "c0"}'),
+        (10, "no device_events with its click_id", '{"event_id": "e0", "click_id": "no"}'),
+        (11, "no click_id to find its device_events by", '{"event_id": "e0"}'),
+        (12, "not JSON: Expecting property name enclosed in double quotes after 1 characters", "{"),
+    ]
+    assert clickmart.rejects_replay(dsn=shop.dsn).rows_loaded == 0
+    shop.refresh()
+    assert shop.failures() == []
+
+
+def test_a_joined_event_that_cannot_be_stored_is_kept_with_all_its_parts(dsn: str, tmp_path: Path) -> None:
+    event = {**whole_event(0), "geo_latitude": "north"}
+    folder = in_parts(tmp_path / "in", [event, whole_event(4)])
+    (report,) = clickmart.load(folder, source="four_files", dsn=dsn).files
+    assert (report.rows_loaded, report.rows_rejected) == (1, 1)
+    assert json.loads(value(dsn, "select raw from stage.events_rejected")) == event
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("browser_events.jsonl", "location_events.jsonl: No such file or directory"),
+        ("other.jsonl", "the files of source four_files are named browser_events..., location_events..., "),
+    ],
+)
+def test_files_that_lack_those_beside_them_fail(dsn: str, tmp_path: Path, name: str, message: str) -> None:
+    write_files(tmp_path, {name: lines([whole_event(1)])})
+    (report,) = clickmart.load(tmp_path / name, source="four_files", dsn=dsn).files
+    assert report.status == "failed"
+    assert message in report.problem
+
+
+def test_a_change_in_any_of_the_four_files_is_another_content(dsn: str, tmp_path: Path) -> None:
+    folder = in_parts(tmp_path / "in", [whole_event(1)])
+    assert clickmart.load(folder, source="four_files", dsn=dsn).rows_loaded == 1
+    in_parts(folder, [{**whole_event(1), "geo_country": "FR"}])
+    assert clickmart.load(folder, source="four_files", dsn=dsn).rows_loaded == 1
+    assert query(dsn, "select count(distinct size), count(distinct checksum) from stage.loads") == [(1, 2)]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("main = 'a'\n", "1: main and [parts] go together: what is joined to it"),
+        ("[parts]\na = 'b'\n", "1: main and [parts] go together: what is joined to it"),
+        ("main = 'a'\neach = 'b'\n[parts]\na = 'b'\n", "2: the events of `each` can't have parts in other files"),
+    ],
+)
+def test_what_is_amiss_of_parts_is_said(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ProjectError) as error:
+        mapping_of(tmp_path, text + SMALL)
+    assert str(error.value) == f"sources/own.toml:{message}"
