@@ -135,9 +135,15 @@ class MappedReader:
         trial = _Trial(self._mapping, self._maker, self._name)
         records: list[Record] = []
         size = 0
+        is_event = not (self._mapping.each or self._partners)
         for line, raw, fields in found:
-            records += self._mapped(line, raw, fields, trial)
             size += len(raw)
+            # What most files have alone has no need to go through generators.
+            if is_event and trial.ended and not isinstance(fields, Reject):
+                if record := self._record(line, raw, fields):
+                    records.append(record)
+            else:
+                records += self._mapped(line, raw, fields, trial)
             if trial.is_over(size) and (len(records) >= _LIST_RECORDS or size >= _LIST_BYTES):
                 yield records
                 records, size = [], 0
@@ -151,13 +157,18 @@ class MappedReader:
                 continue
             if trial:
                 trial.look_at(event)
-            try:
-                if self._maker.takes(event):
-                    yield Record(line, event_raw, self._maker.row(event), None)
-                else:
-                    self.passed += 1
-            except Reject as reject:
-                yield Record(line, event_raw, None, str(reject))
+            if record := self._record(line, event_raw, event):
+                yield record
+
+    def _record(self, line: int, raw: object, event: Fields) -> Record | None:
+        """The record of an event; None for one that is passed over."""
+        try:
+            if self._maker.takes(event):
+                return Record(line, raw, self._maker.row(event), None)
+        except Reject as reject:
+            return Record(line, raw, None, str(reject))
+        self.passed += 1
+        return None
 
     def _events(self, raw: object, fields: Fields | Reject) -> Iterator[tuple[object, Fields | Reject]]:
         """The events of a record: itself; with its partners; or, of `each`, the record with each element in the place
@@ -190,14 +201,14 @@ class _Trial:
         self._mapping = mapping
         self._maker = maker
         self._name = name
-        self._ended = False
+        self.ended = False
         self._seen = self._taken = 0
         self._fed: set[str] = set()
         self._filtered: set[str] = set()
         self._names: dict[str, None] = {}
 
     def look_at(self, event: Fields) -> None:
-        if self._ended:
+        if self.ended:
             return
         self._seen += 1
         self._filtered |= self._maker.filtered_by(event)
@@ -208,15 +219,15 @@ class _Trial:
 
     def is_over(self, size: int) -> bool:
         """Whether enough was seen, in events or in bytes of them; then it ends."""
-        if not self._ended and (self._seen >= _TRIAL_EVENTS or size >= _TRIAL_BYTES):
+        if not self.ended and (self._seen >= _TRIAL_EVENTS or size >= _TRIAL_BYTES):
             self.end()
-        return self._ended
+        return self.ended
 
     def end(self) -> None:
         """Says what is amiss; raises LoadError where the mapping is none for these events."""
-        if self._ended:
+        if self.ended:
             return
-        self._ended = True
+        self.ended = True
         where = f"source {self._mapping.name} ({self._mapping.place})"
         first = f"the first {self._seen:,} events" if self._seen > 1 else "the first event"
         lack = f"which {first} lack{'s' * (self._seen == 1)}; {self._found()}: is it this source?"

@@ -7,19 +7,23 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 from urllib.parse import parse_qs
 
 from .columns import NAMES
 from .field_paths import Fields, Lookup, lookup
 from .json_values import text_of_value
 from .mappings import UNITS, Filter, Rule, SourceMapping
+from .records import Reject
 from .typed_values import Row
 
-#: The text of a value that is there, None for one that is missing.
-_Text = Callable[[Fields], object]
+#: Gives what becomes a column's text, None where it is missing.
+_Value = Callable[[Fields], Any]
 _Change = Callable[[str], str | None]
 
+#: Of each transform so many texts, shorter than that, are remembered with what was made of them.
+_KEPT_TEXTS: Final = 1024
+_KEPT_LENGTH: Final = 500
 _EPOCH: Final = datetime(1970, 1, 1)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _FIRST, _LAST = (datetime.min - _EPOCH) // _MICROSECOND, (datetime.max - _EPOCH) // _MICROSECOND
@@ -35,22 +39,45 @@ class RowMaker:
 
     def __init__(self, mapping: SourceMapping) -> None:
         self._missing = frozenset(("", *mapping.missing))
-        self._names = [name for name in NAMES if name in mapping.columns]
-        self._texts = [(name, self._text(mapping.columns[name])) for name in self._names]
-        self._slots = [NAMES.index(name) for name in self._names]
-        self._lookups = {name: list(map(lookup, mapping.columns[name].paths)) for name in self._names}
+        names = [name for name in NAMES if name in mapping.columns]
+        #: Of each that is fed its place, its name, and what gives its value.
+        self._columns = [(NAMES.index(name), name, self._value(mapping.columns[name])) for name in names]
+        self._lookups = {name: list(map(lookup, mapping.columns[name].paths)) for name in names}
         self._filters = [(filter.path, lookup(filter.path), _test(filter)) for filter in mapping.only]
 
     def takes(self, fields: Fields) -> bool:
         """Whether the record is one that the mapping asks for."""
-        return all(test(_as_text(find(fields))) for _, find, test in self._filters)
+        for _, find, test in self._filters:  # noqa: SIM110  a generator takes twice as long
+            if not test(_as_text(find(fields))):
+                return False
+        return True
 
     def row(self, fields: Fields) -> Row:
         """The row. Raises Reject where a text can't be stored."""
         row: Row = [None] * len(NAMES)
-        for slot, (name, text) in zip(self._slots, self._texts, strict=True):
-            row[slot] = text_of_value(name, text(fields))
+        texts = []
+        for slot, name, value_of in self._columns:
+            value = value_of(fields)
+            if value is None:
+                continue
+            # Most are plain texts, which are looked at together below.
+            if value.__class__ is not str:
+                try:
+                    value = text_of_value(name, value)
+                except Reject:
+                    self._refuse(fields)
+                    raise
+            row[slot] = value
+            texts.append(value)
+        together = "".join(texts)
+        if not together.isascii() or "\0" in together:
+            self._refuse(fields)
         return row
+
+    def _refuse(self, fields: Fields) -> None:
+        """Raises Reject for the first column whose text can't be stored, if there is one."""
+        for _, name, value_of in self._columns:
+            text_of_value(name, value_of(fields))
 
     def fed(self, fields: Fields) -> set[str]:
         """The columns for which the record has a field."""
@@ -67,43 +94,52 @@ class RowMaker:
     def _is_there(self, value: object) -> bool:
         return value is not None and not (isinstance(value, str) and value in self._missing)
 
-    def _text(self, rule: Rule) -> _Text:
-        text = self._origin(rule)
+    def _value(self, rule: Rule) -> _Value:
+        value = self._origin(rule)
         if rule.transform:
-            text = self._transformed(text, _CHANGES[rule.transform](rule.by))
-        if rule.default is not None:
-            default = rule.default
-            before = text
-            text = lambda fields: value if self._is_there(value := before(fields)) else default  # noqa: E731
-        return text
+            value = self._changed(value, _CHANGES[rule.transform](rule.by))
+        return value if rule.default is None else self._first((value, lambda _: rule.default))
 
-    def _origin(self, rule: Rule) -> _Text:
+    def _origin(self, rule: Rule) -> _Value:
         if rule.value is not None:
-            value = rule.value
-            return lambda _: value
+            return lambda _: rule.value
         lookups = list(map(lookup, rule.paths))
         if rule.joined is not None:
             return self._joined(lookups, rule.joined)
-        if len(lookups) == 1:
-            return self._single(lookups[0])
-        return lambda fields: next((value for find in lookups if self._is_there(value := find(fields))), None)
+        if len(lookups) == 1 and self._missing == {""}:
+            return lookups[0]  # an empty text stays one, as in a file without a mapping
+        return self._first(lookups)
 
-    def _single(self, find: Lookup) -> _Text:
-        if self._missing == {""}:
-            return find  # an empty text stays one, as in a file without a mapping
-        return lambda fields: value if self._is_there(value := find(fields)) else None
+    def _first(self, values: Sequence[_Value]) -> _Value:
+        missing = self._missing
 
-    def _joined(self, lookups: Sequence[Lookup], between: str) -> _Text:
-        def text(fields: Fields) -> object:
+        def first(fields: Fields) -> object:
+            for value in values:
+                found = value(fields)
+                if found is not None and (found.__class__ is not str or found not in missing):
+                    return found
+            return None
+
+        return first
+
+    def _joined(self, lookups: Sequence[Lookup], between: str) -> _Value:
+        def joined(fields: Fields) -> object:
             values = [value for find in lookups if self._is_there(value := find(fields))]
             return between.join(filter(None, map(_as_text, values))) if values else None
 
-        return text
+        return joined
 
-    def _transformed(self, text: _Text, change: _Change) -> _Text:
+    def _changed(self, value: _Value, change: _Change) -> _Value:
+        missing = self._missing
+        # The same referers, agents and seconds come again and again.
+        known = lru_cache(_KEPT_TEXTS)(change)
+
         def changed(fields: Fields) -> object:
-            value = text(fields)
-            return change(_as_text(value) or "") if self._is_there(value) else None
+            found = value(fields)
+            if found is None or (found.__class__ is str and found in missing):
+                return None
+            text = _as_text(found) or ""
+            return known(text) if len(text) < _KEPT_LENGTH else change(text)
 
         return changed
 
@@ -148,7 +184,6 @@ def _since_epoch(unit: str) -> _Change:
 
 
 def _time(format: str) -> _Change:
-    @lru_cache
     def timestamp(text: str) -> str:
         """The instant in UTC; the text as it is where it has another form."""
         try:

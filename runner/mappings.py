@@ -67,9 +67,9 @@ class SourceMapping:
 
     `format`: what files are whose names don't say, empty for none. `fields`: the names of a TSV's fields where no
     header gives them. `pattern`: how a line of a log is to be read. `missing`: texts that mean nothing. `each`: an
-    array of the record, whose elements are the events. `main`: how the files of events are named where others beside them have
-    parts of each; `parts`: how these are named, and by which field they are found. `columns`: a rule for each column
-    that is fed. `steps`: step patterns that stand in the place of the settings'.
+    array of the record, whose elements are the events. `main`: how the files of events are named where others beside
+    them have parts of each; `parts`: how these are named, and by which field they are found. `columns`: a rule for each
+    column that is fed. `steps`: step patterns that stand in the place of the settings'.
     """
 
     name: str

@@ -502,8 +502,8 @@ def test_a_source_that_is_not_there_is_said_before_anything_is_done(tmp_path: Pa
     code, stdout, stderr = outcome(run("load", "--source", "nobody", str(path), dsn=empty_dsn))
     assert (code, stdout) == (1, "")
     assert stderr == (
-        "clickmart: no source 'nobody'; there are access_log, four_files, ga4, matomo, posthog, segment, snowplow; one of "
-        "your own is sources/NAME.toml of the project folder\n"
+        "clickmart: no source 'nobody'; there are access_log, four_files, ga4, matomo, posthog, segment, snowplow; one "
+        "of your own is sources/NAME.toml of the project folder\n"
     )
     assert value(empty_dsn, "select to_regnamespace('stage')") is None
 
