@@ -136,7 +136,7 @@ def init(folder: str) -> None:
     """Copy the built-in project folder to DIR, to change it.
 
     DIR must not exist, or be empty. In it: clickmart.toml with the settings, migrations/, sql/ with the marts as
-    templates, dashboards/.
+    templates, sources/ with the mappings of other tools' files, dashboards/.
 
     \b
     Examples:

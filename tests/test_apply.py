@@ -242,7 +242,7 @@ def test_a_file_applies_again_when_and_only_when_its_rendered_text_changes(empty
     ]
     assert applied({"clickmart.toml": ""}) == [("20 10", "setting changed: top_pages 3 -> 10")]
     assert applied({"sql/m.jinja": "{% macro m() %}'y'{% endmacro %}"}) == [
-        ("30y", "a template that it imports changed")
+        ("30y", "a template or source that it uses changed")
     ]
     assert applied({"sql/m.jinja": "\n{% macro m() %}'y'{% endmacro %}\n"}) == []
 

@@ -454,7 +454,7 @@ def test_a_replay_is_a_load_of_its_own_and_that_of_the_file_keeps_its_counts(sho
     report = run_json("rejects", "replay", dsn=shop.dsn)
     assert report.pop("seconds") >= 0
     first = {"load": 1, "file": f"{shop.folder}/a.jsonl", "rows_loaded": 1, "rows_left": 1}
-    assert report == {"load": 2, "rows_loaded": 1, "rows_left": 1, "loads": [first], "left_out": []}
+    assert report == {"load": 2, "replays": [2], "rows_loaded": 1, "rows_left": 1, "loads": [first], "left_out": []}
     assert shop.query("select id, rows_loaded, rows_rejected, rows_replayed, format, status from cdm.loads") == [
         (1, 1, 2, 1, "jsonl", "loaded"),
         (2, 1, 0, 0, "rejects", "loaded"),
@@ -612,7 +612,9 @@ insert into stage.events_rejected (batch_id, source_file, line_number, reason, r
 def older_shop(embedded_server: Server, tmp_path: Path) -> Iterator[Shop]:
     """A warehouse with rejects of an older clickmart, brought up to date."""
     project = init_project(tmp_path / "older")
-    (project / "migrations" / "0004_rejects.sql").unlink()
+    later = ("0004_rejects.sql", "0006_sources.sql")
+    for name in later:
+        (project / "migrations" / name).unlink()
     (tmp_path / "a.jsonl").write_bytes(GOOD)
     with embedded_server.database(template=False) as dsn:
         with pytest.raises(ProjectError, match=r"is of an older clickmart and lacks migrations/0004_rejects\.sql"):
@@ -622,7 +624,7 @@ def older_shop(embedded_server: Server, tmp_path: Path) -> Iterator[Shop]:
                 call(dsn=dsn)
         with Warehouse(dsn).connect() as connection:
             connection.execute(BEFORE.encode())
-            assert apply(dsn, read_project()).migrations == ("migrations/0004_rejects.sql",)
+            assert apply(dsn, read_project()).migrations == tuple(f"migrations/{name}" for name in later)
             yield Shop(dsn, connection, tmp_path)
 
 
@@ -645,7 +647,7 @@ def test_of_older_rejects_only_those_are_exported_and_replayed_whose_bytes_are_k
     assert alone.stderr == f"clickmart: {left[0]}\n"
 
     widen(older_shop)
-    replayed = replay(Warehouse(older_shop.dsn))
+    replayed = replay(Warehouse(older_shop.dsn), read_project())
     assert [str(line) for line in replayed.left_out] == left
     assert ports(older_shop) == [("1", BIG_PORT), ("3", BIG_PORT)]
     assert [line for line, *_ in standing(older_shop)] == [2, 3, 2, 3]
