@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import statistics
 from collections.abc import Callable, Iterator, Mapping
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import oracle
@@ -526,6 +526,9 @@ def test_the_warehouse_shows_its_loads_its_rejects_and_how_recent_it_is(shop: Sh
     )
     assert (name, kind, size, status, loaded, rejected) == (file.name, "jsonl", file.stat().st_size, "loaded", 1, 4)
     assert finished_at < refreshed_at
+    instants = shop.query("select loads.started_at, raw.started_at from cdm.loads join stage.loads as raw using (id)")
+    ((started_at, instant),) = instants
+    assert finished_at > started_at == instant.astimezone(UTC).replace(tzinfo=None)
     assert rows_of(shop, "clickstream", "loaded_at") == [(finished_at,)]
     assert rows_of(shop, "clickstream", "rows_days") == [(finished_at.date(), 1, 4)]
 
