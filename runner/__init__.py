@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         report,
         status,
         stop,
+        test,
         watch,
     )
 
@@ -68,6 +69,7 @@ __all__ = [
     "report",
     "status",
     "stop",
+    "test",
     "watch",
 ]
 

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from .reporting.files import ReportFile
     from .state import StatusReport
     from .timeline import Timeline
+    from .timeline_tests import TestReport
     from .watching import WatchReport
 
 PathLike = str | os.PathLike[str]
@@ -332,6 +333,27 @@ def prove(
 
     with _opened(find_warehouse(dsn), "prove") as connection:
         return prove_marts(connection, _project(project), sample=sample, seed=seed)
+
+
+def test(  # the command's name
+    *paths: PathLike,
+    dsn: str | None = None,  # noqa: PT028
+    project: PathLike | None = None,  # noqa: PT028
+) -> TestReport:
+    """Runs the timelines of the project's tests/, or those at the paths, in databases of their own on the warehouse's
+    server.
+
+    Raises UsageError where there is none, ProjectError, with the line, for one that can't be read, WarehouseError where
+    no database can be made.
+    """
+    from .timeline_files import ENDING, read_timeline
+    from .timeline_tests import run_timelines
+
+    found = _project(project)
+    timelines = tuple(read_timeline(Path(path), os.fspath(path)) for path in paths) if paths else found.timelines
+    if not timelines:
+        raise UsageError(f"nothing to test: no *{ENDING} in {found.folder / 'tests'}")
+    return run_timelines(find_warehouse(dsn), found, timelines)
 
 
 def explain(user: str, *, only_steps: bool = False, last: int | None = None, dsn: str | None = None) -> Timeline:

@@ -136,7 +136,7 @@ def init(folder: str) -> None:
     """Copy the built-in project folder to DIR, to change it.
 
     DIR must not exist, or be empty. In it: clickmart.toml with the settings, migrations/, sql/ with the marts as
-    templates, sources/ with the mappings of other tools' files, dashboards/.
+    templates, sources/ with the mappings of other tools' files, dashboards/, tests/ with the first timelines.
 
     \b
     Examples:
@@ -406,6 +406,37 @@ def check(
         failure, failed = "a check failed", report.failed
     if failed:
         click.echo(f"clickmart: {failure}", err=True)
+        click.get_current_context().exit(1)
+
+
+@main.command()
+@click.argument("paths", metavar="[FILE]...", nargs=-1, shell_complete=complete_files)
+@project_option
+@json_option
+@click.pass_obj
+def test(dsn: str | None, paths: tuple[str, ...], project: str | None, as_json: bool) -> None:
+    """Test the project's marts by its timelines.
+
+    A timeline, tests/*.timeline of the project, has events and the rows that marts shall have after them. Each is
+    loaded in several ways, with an apply after each load: as it stands, an event at a time, and so from the last to the
+    first; then all is built anew. The marts must be the same each time. Databases of its own are made on the
+    warehouse's server for it and dropped at the end; the warehouse is not touched. See docs/testing.md.
+
+    Ends with 1 if a mart is not as expected.
+
+    \b
+    Examples:
+      clickmart test
+      clickmart test --project shop
+      clickmart test --project shop shop/tests/refund.timeline
+    """
+    from . import api
+
+    with progress():
+        report = api.test(*paths, dsn=dsn, project=project)
+    print_report(report, as_json)
+    if report.failed:
+        click.echo("clickmart: a timeline failed", err=True)
         click.get_current_context().exit(1)
 
 

@@ -16,6 +16,8 @@ from .mappings import SourceMapping, read_mapping, source_files
 from .places import Position, file_name
 from .settings import DEFAULT_FILE, FILE_NAME, PATTERNS, Settings, read_settings
 from .statements import split_statements
+from .timeline_files import ENDING, TimelineFile, read_timeline
+from .timeline_files import FOLDER as TIMELINES
 from .version import __version__
 from .whole_files import decoded
 
@@ -84,6 +86,18 @@ class Project:
     def mapping(self, source: str) -> SourceMapping:
         """What the fields of a source mean. Raises ProjectError, with the line, where there is none, or it is amiss."""
         return read_mapping(source, self.source_files)
+
+    @cached_property
+    def timelines(self) -> tuple[TimelineFile, ...]:
+        """The tests of the project's marts, by name. Raises ProjectError, with the line, for one that can't be read."""
+        folder = self.folder / TIMELINES
+        if self.folder == builtin_folder():
+            folder = builtin_timelines()
+        return tuple(
+            read_timeline(path, f"{TIMELINES}/{path.relative_to(folder).as_posix()}")
+            for path in sorted(folder.glob(f"**/*{ENDING}"))
+            if not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        )
 
     @cached_property
     def source_steps(self) -> dict[str, dict[str, str]]:
@@ -214,6 +228,11 @@ def names_of(path: str) -> tuple[str, ...]:
     return Path(path).stem, Path(path).name, path.removeprefix("sql/"), path
 
 
+def builtin_timelines() -> Path:
+    """The built-in project's own tests of its marts, which `init` puts into tests/."""
+    return Path(__file__).resolve().parent / "timelines"
+
+
 def builtin_folder() -> Path:
     """The built-in project: beside the package in a wheel, one folder up in a checkout."""
     package = Path(__file__).resolve().parent
@@ -242,6 +261,7 @@ def init_project(folder: str | Path) -> Path:
         for part in PARTS:
             if (builtin_folder() / part).is_dir():
                 shutil.copytree(builtin_folder() / part, target / part, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(builtin_timelines(), target / TIMELINES)
         with (target / FILE_NAME).open("x", encoding="utf-8") as file:
             file.write(DEFAULT_FILE)
     except OSError as error:

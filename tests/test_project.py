@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from clickmart.errors import ProjectError
-from clickmart.project import Project, builtin_folder, init_project, read_project
+from clickmart.project import Project, builtin_folder, builtin_timelines, init_project, read_project
 from clickmart.settings import Settings
 from projects import smallest_project
 
@@ -186,6 +186,7 @@ def test_init_writes_the_whole_built_in_project(tmp_path: Path) -> None:
     made = init_project(tmp_path / "new" / "my shop")
     assert made == tmp_path / "new" / "my shop"
     expected = {f"{part}/{name}": text for part in BUILTIN for name, text in contents(builtin_folder() / part).items()}
+    expected |= {f"tests/{path.name}": path.read_bytes() for path in builtin_timelines().iterdir()}
     found = contents(made)
     found.pop("clickmart.toml")
     assert found == expected
