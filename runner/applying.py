@@ -200,13 +200,16 @@ def check_settings(connection: Connection, project: Project) -> None:
     source's file."""
     settings = project.settings
     questions = [(name, "select '' ~ %s", getattr(settings, name), "regular expression") for name in PATTERNS]
-    # Subtracted from the first year there is, since a window must be able to reach back from any instant.
+    # Subtracted from the first year there is, since a window must be able to reach back from any instant; and added to
+    # the last.
     window = "select %s::interval >= '0' and timestamp '0001-01-01' - %s::interval < timestamp '9999-12-31'"
     questions.append(("purchase_window", window, settings.purchase_window, "interval"))
+    gap = "select %s::interval >= '0' and timestamp '9999-12-31' + %s::interval > timestamp '0001-01-01'"
+    questions.append(("session_gap", gap, settings.session_gap, "interval"))
     for name, query, value, kind in questions:
         try:
             row = connection.execute(query.encode(), (value,) * query.count("%s")).fetchone()
-            problem = "is below zero" if name == "purchase_window" and not (row and row[0]) else None
+            problem = "is below zero" if kind == "interval" and not (row and row[0]) else None
         except psycopg.DataError as error:
             problem = f"is no {kind} that PostgreSQL takes: {error.diag.message_primary}"
         if problem:

@@ -20,7 +20,7 @@ class Settings:
     """Values of the `[settings]` table of clickmart.toml; the defaults are those of docs/meaning.md.
 
     product, cart, payment, confirmation: regular expressions of PostgreSQL on the page path, the first that matches
-    is the view's step. purchase_window: an interval of PostgreSQL. top_pages: rows of cdm.top_pages.
+    is the view's step. purchase_window, session_gap: intervals of PostgreSQL. top_pages: rows of cdm.top_pages.
     """
 
     product: str = "^product_"
@@ -28,6 +28,7 @@ class Settings:
     payment: str = "^payment(/|$)"
     confirmation: str = "^confirmation(/|$)"
     purchase_window: str = "1 day"
+    session_gap: str = "30 minutes"
     top_pages: int = 10
 
     def as_dict(self) -> dict[str, Any]:
@@ -43,6 +44,9 @@ DEFAULT_FILE: Final = f"""\
 {"".join(f"{name} = '{getattr(Settings(), name)}'{chr(10)}" for name in PATTERNS)}
 # How long before its confirmation a view still counts for a purchase: an interval of PostgreSQL.
 purchase_window = "{Settings().purchase_window}"
+
+# A user's silence longer than that ends a session: an interval of PostgreSQL.
+session_gap = "{Settings().session_gap}"
 
 # Rows of cdm.top_pages.
 top_pages = {Settings().top_pages}

@@ -147,6 +147,9 @@ def project_with(settings: oracle.Settings) -> Project:
             payment=settings.payment,
             confirmation=settings.confirmation,
             purchase_window=window,
+            session_gap=f"{settings.session_gap // timedelta(microseconds=1)} microseconds"
+            if settings.session_gap != oracle.DEFAULTS.session_gap
+            else Settings().session_gap,
             top_pages=settings.top_pages,
         ),
     )
@@ -192,8 +195,8 @@ class Shop:
         """Empties the warehouse, as if nothing had been loaded."""
         self.connection.execute(
             "truncate stage.loads, stage.events, stage.events_rejected, stage.page_views, "
-            "cdm.purchases, cdm.user_days, cdm.events_hours, cdm.products_hours, cdm.page_totals, cdm.source_totals, "
-            "cdm.refreshes, cdm.changes"
+            "cdm.purchases, cdm.user_days, cdm.sessions, cdm.events_hours, cdm.products_hours, cdm.page_totals, "
+            "cdm.source_totals, cdm.refreshes, cdm.changes"
         )
 
 
@@ -219,6 +222,10 @@ def read_marts(connection: Connection) -> Marts:
             paths=rows(
                 "select first_product_at, first_cart_at, paid_at, page_urls from cdm.purchases "
                 "order by user_id, confirmed_at"
+            ),
+            sessions=rows(
+                "select user_id, started_at, ended_at, count_views, entry_page_url, exit_page_url, referer_url, "
+                "utm_campaign from cdm.sessions order by user_id, started_at"
             ),
             user_days=rows("select * from cdm.user_days order by day, user_id, referer_url, utm_campaign"),
         )

@@ -23,6 +23,7 @@ class Settings:
     confirmation: str = r"^confirmation(/|$)"
     purchase_window: timedelta = timedelta(days=1)
     top_pages: int = 10
+    session_gap: timedelta = timedelta(minutes=30)
 
 
 DEFAULTS = Settings()
@@ -69,6 +70,7 @@ class Marts:
     sources: list[tuple[str, str, int, int, float]]  # referer, campaign, users, purchases, share; by the texts' bytes
     purchases: list[tuple[str, datetime, int, str, str]]  # user, instant, products, referer, campaign; sorted
     paths: list[tuple[object, ...]]  # of each purchase the first product, the first cart add, the payment, page_urls
+    sessions: list[tuple[object, ...]]  # user, start, end, views, entry, exit, referer, campaign; by user and start
     user_days: list[tuple[object, ...]]  # day, user, referer, campaign, views, views of each step; by day and bytes
 
 
@@ -86,6 +88,7 @@ def marts(events: Sequence[Event], settings: Settings = DEFAULTS) -> Marts:
             (*p.instants, [product.page_url or "(none)" for product in p.products])
             for p in sorted(bought, key=lambda p: (p.user, p.confirmation.at))
         ],
+        sessions=sessions(views, settings),
         user_days=user_days(views),
     )
 
@@ -393,6 +396,22 @@ def sources(views: Sequence[PageView], bought: Sequence[Purchase]) -> list[tuple
         # "the purchases whose confirmation carries that pair"
         count_purchases = sum(source(purchase.confirmation) == pair for purchase in bought)
         rows.append((*pair, len(users[pair]), count_purchases, len(users[pair]) / total))
+    return rows
+
+
+def sessions(views: Sequence[PageView], settings: Settings = DEFAULTS) -> list[tuple[object, ...]]:
+    """Each user's views, parted where one comes later than the one before by more than the gap."""
+    rows: list[tuple[object, ...]] = []
+    for user in sorted({view.user for view in views if view.user is not None}, key=str.encode):
+        parts: list[list[PageView]] = []
+        for view in in_order([view for view in views if view.user == user]):
+            if parts and view.at <= parts[-1][-1].at + settings.session_gap:
+                parts[-1].append(view)
+            else:
+                parts.append([view])
+        for part in parts:
+            pages = [view.page_url or "(none)" for view in (part[0], part[-1])]
+            rows.append((user, part[0].at, part[-1].at, len(part), *pages, *source(part[0])))
     return rows
 
 

@@ -22,9 +22,9 @@ TAMPERING: dict[str, list[str | tuple[str, set[str]]]] = {
     "deliveries": [
         (
             "insert into stage.page_views select * from stage.page_views where event_id = 'e1'",
-            {"duplicates", "events_hours", "user_days"},
+            {"duplicates", "events_hours", "sessions", "user_days"},
         ),
-        (f"insert into stage.page_views {VIEWS}, {VALUES}", {"events_hours", "page_views", "user_days"}),
+        (f"insert into stage.page_views {VIEWS}, {VALUES}", {"events_hours", "page_views", "sessions", "user_days"}),
     ],
     "duplicates": [
         "insert into cdm.events_hours (hour_timestamp, count_events, event_type) "
@@ -49,7 +49,7 @@ TAMPERING: dict[str, list[str | tuple[str, set[str]]]] = {
         ),
         (
             "insert into stage.page_views select * from stage.page_views where event_id = 'e3'",
-            {"deliveries", "events_hours", "user_days"},
+            {"deliveries", "events_hours", "sessions", "user_days"},
         ),
     ],
     "events_hours": [
@@ -92,6 +92,9 @@ TAMPERING: dict[str, list[str | tuple[str, set[str]]]] = {
         ("update cdm.user_days set count_cart_views = -1", {"user_days"}),
         ("update cdm.user_days set count_cart_views = 9", {"user_days"}),
         ("update cdm.user_days set user_id = ''", {"user_days"}),
+        ("update cdm.sessions set count_views = 0", {"sessions"}),
+        ("update cdm.sessions set ended_at = started_at - interval '1 second'", {"sessions"}),
+        ("update cdm.sessions set exit_page_url = ''", {"sessions"}),
         ("update stage.loads set rows_loaded = -1", {"loads"}),
         ("update stage.loads set rows_rejected = -1", {"loads"}),
         ("update stage.loads set status = 'failed'", set()),
@@ -110,13 +113,13 @@ TAMPERING: dict[str, list[str | tuple[str, set[str]]]] = {
         ("insert into cdm.page_totals (page_url, count_purchases) values ('http://x', 1)", {"top_pages"}),
     ],
     "page_views": [
-        ("delete from stage.page_views where event_id = 'e1'", {"events_hours", "purchases", "user_days"}),
+        ("delete from stage.page_views where event_id = 'e1'", {"events_hours", "purchases", "sessions", "user_days"}),
         "update stage.page_views set row_id = row_id + 1000 where event_id = 'e1'",
         "update stage.loads set refreshed_at = null",
         (
             "update stage.events set event_id = 'e1', event_timestamp = '2026-03-02 10:01:00' where event_id = 'e3'; "
             "delete from stage.page_views where event_id = 'e1'",
-            {"events_hours", "purchases", "user_days"},
+            {"events_hours", "purchases", "sessions", "user_days"},
         ),
     ],
     "products_hours": [
@@ -160,6 +163,15 @@ TAMPERING: dict[str, list[str | tuple[str, set[str]]]] = {
         "select id, page_url, count_purchases + 1 as count_purchases from cdm.page_totals",
         "update cdm.settings set top_pages = 0; "
         f"create or replace view cdm.top_pages as {PAGES}",
+    ],
+    "sessions": [
+        "update cdm.sessions set ended_at = ended_at + interval '1 second'",
+        "update cdm.sessions set entry_page_url = 'x'",
+        "delete from cdm.sessions where user_id = (select min(user_id) from cdm.sessions)",
+        (
+            "insert into cdm.sessions overriding user value select * from cdm.sessions limit 1",
+            {"duplicates"},
+        ),
     ],
     "user_days": [
         "update cdm.user_days set count_product_views = 0",

@@ -29,6 +29,7 @@ MARTS = [
     "page_views",
     "purchases",
     "user_days",
+    "sessions",
     "events_hours",
     "products_hours",
     "page_totals",
@@ -36,7 +37,7 @@ MARTS = [
     "sources",
 ]
 #: What may be said of a user.
-MARTS_OF_USERS = MARTS[:3]
+MARTS_OF_USERS = MARTS[:4]
 NEW_PARTITION = "select setval(pg_get_serial_sequence('stage.loads', 'id'), max(end_load)) from stage.partitions"
 
 
@@ -150,6 +151,7 @@ def test_what_was_compared_is_said(one_shop: Shop) -> None:
         "ok      page_views: 11 rows, as a full build makes them",
         "ok      purchases: 2 rows, as a full build makes them",
         "ok      user_days: 3 rows, as a full build makes them",
+        "ok      sessions: 3 rows, as a full build makes them",
         "ok      events_hours: 7 rows, as a full build makes them",
         "ok      products_hours: 1 row, as a full build makes them",
         "ok      page_totals: 2 rows, as a full build makes them",
@@ -211,6 +213,10 @@ BROKEN: dict[str, dict[str, list[tuple[object, ...]]]] = {
     "update cdm.user_days set count_cart_views = 2 where user_id = 'u2'": {
         "user_days": [("stands", HOUR.date(), "u2"), ("should stand", HOUR.date(), "u2")],
     },
+    "update cdm.sessions set count_views = 9 where user_id = 'u2'": {
+        "sessions": [("stands", "u2"), ("should stand", "u2")],
+    },
+    "delete from cdm.sessions where user_id = 'u2'": {"sessions": [("should stand", "u2")]},
     "delete from cdm.user_days where user_id = 'u2'": {"user_days": [("should stand", HOUR.date(), "u2")]},
     "update cdm.events_hours set count_events = 9 where event_type = 'cart'": {
         "events_hours": [("stands", HOUR, 9, "cart"), ("should stand", HOUR, 2, "cart")],
@@ -259,7 +265,7 @@ def test_a_row_that_is_not_as_a_full_build_makes_it_is_shown(
             assert shown == expected
     finally:
         one_shop.connection.execute(
-            "truncate cdm.purchases, cdm.user_days, cdm.events_hours, cdm.products_hours, cdm.page_totals, "
+            "truncate cdm.purchases, cdm.user_days, cdm.sessions, cdm.events_hours, cdm.products_hours, cdm.page_totals, "
             "cdm.source_totals"
         )
         one_shop.apply(full=True)
@@ -272,7 +278,7 @@ def test_what_stands_and_what_should_stand_come_under_one_another(shop: Shop) ->
     result = run("check", "--prove", dsn=shop.dsn)
     assert (result.exit_code, result.stderr) == (1, "clickmart: what stands is not what a full build makes\n")
     assert (
-        "ok      user_days: 3 rows, as a full build makes them\n"
+        "ok      sessions: 3 rows, as a full build makes them\n"
         "FAILED  events_hours: 2 rows differ from a full build\n"
         "side          hour_timestamp       count_events  event_type\n"
         "------------  -------------------  ------------  ----------\n"
@@ -308,7 +314,7 @@ def test_of_many_rows_that_differ_the_first_are_shown_and_all_counted(shop: Shop
     [
         ("update stage.loads set refreshed_at = null where id = 2", MARTS),
         ("delete from stage.events where user_domain_id is null", ["page_views", "events_hours"]),
-        ("update stage.events set utm_campaign = 'x' where event_id = 'u2-4'", [*MARTS_OF_USERS, "sources"]),
+        ("update stage.events set utm_campaign = 'x' where event_id = 'u2-4'", ["page_views", "purchases", "user_days", "sources"]),
     ],
     ids=["a load", "raw rows", "a raw value"],
 )
@@ -399,7 +405,7 @@ def test_a_drawn_seed_is_said_and_repeats_the_sample(many_users: Shop) -> None:
 
 def test_a_user_whom_no_mart_knows_may_be_drawn(shop: Shop) -> None:
     """Since users are drawn by their own hash and not by their place among those that stand."""
-    for table in ("stage.page_views", "cdm.purchases", "cdm.user_days"):
+    for table in ("stage.page_views", "cdm.purchases", "cdm.user_days", "cdm.sessions"):
         shop.connection.execute(f"delete from {table} where user_id = 'u2'".encode())
     found = [differing(prove(shop, sample=1, seed=seed)) for seed in range(20)]
     assert {} in found
@@ -430,7 +436,7 @@ def test_what_detached_loads_brought_is_taken_as_it_stands(shop: Shop) -> None:
     shop.connection.execute("update cdm.purchases set count_products = 3 where user_id = 'u1'")
     assert list(differing(prove(shop))) == ["purchases"]
     shop.connection.execute("delete from stage.page_views where event_id = 'u2-2'")
-    assert list(differing(prove(shop)))[:3] == ["purchases", "user_days", "events_hours"]
+    assert list(differing(prove(shop)))[:4] == ["purchases", "user_days", "sessions", "events_hours"]
 
 
 # While others work
@@ -536,7 +542,7 @@ def test_a_transaction_may_prove_more_than_once(shop: Shop) -> None:
     with psycopg.connect(shop.dsn) as proving:
         proving.execute("set transaction isolation level repeatable read")
         assert proving.execute(PROVE).fetchall() == proving.execute(PROVE).fetchall()
-        assert len(proving.execute("select * from checks.prove(1, 2)").fetchall()) == 3
+        assert len(proving.execute("select * from checks.prove(1, 2)").fetchall()) == len(MARTS_OF_USERS)
 
 
 def test_a_proof_that_an_apply_and_it_would_wait_for_each_other_gives_way(shop: Shop) -> None:

@@ -492,6 +492,7 @@ def test_a_view_without_a_user_counts_in_events_hours_and_nowhere_else(marts_of)
         sources=[],
         purchases=[],
         paths=[],
+        sessions=[],
         user_days=[],
     )
 
@@ -1325,7 +1326,7 @@ def test_sources_differ_by_case_and_are_sorted_by_bytes(marts_of):
 
 
 def test_no_events_make_empty_marts(marts_of):
-    assert marts_of([]) == Marts([], [], [], [], [], [], [])
+    assert marts_of([]) == Marts([], [], [], [], [], [], [], [])
 
 
 # What only a database has

@@ -33,6 +33,7 @@ def test_the_defaults_are_those_of_the_specification() -> None:
         "payment": "^payment(/|$)",
         "confirmation": "^confirmation(/|$)",
         "purchase_window": "1 day",
+        "session_gap": "30 minutes",
         "top_pages": 10,
     }
 
@@ -66,7 +67,7 @@ def test_a_byte_order_mark_windows_line_ends_and_other_ways_of_toml_are_no_error
         (
             "# mine\n\n[settings]\nproduct = '^p'\nprodukt = '^p'\n",
             "clickmart.toml:5: unknown setting 'produkt'; there are product, cart, payment, confirmation, "
-            "purchase_window, top_pages",
+            "purchase_window, session_gap, top_pages",
         ),
         ("[settings]\n[setings]\n", "clickmart.toml:2: unknown name 'setings'; the file has [settings] only"),
         ("\nproduct = '^p'\n", "clickmart.toml:2: unknown name 'product'; the file has [settings] only"),

@@ -62,6 +62,7 @@ def test_the_plan_says_what_would_run_and_why(shop: Shop, tmp_path: Path) -> Non
         "  sql/cdm/10_purchases.sql  a template or source that it uses changed\n"
         "  sql/cdm/10_settings.sql   setting changed: top_pages 10 -> 3\n"
         "  sql/cdm/20_explain.sql    a template or source that it uses changed\n"
+        "  sql/cdm/20_sessions.sql   a template or source that it uses changed\n"
         "  sql/cdm/40_checks.sql     changed\n"
         "  sql/cdm/40_proof.sql      a template or source that it uses changed\n"
         "  sql/mine/10.sql           new\n"

@@ -70,7 +70,7 @@ def test_two_renderings_are_the_same_since_nothing_random_is_at_hand(tmp_path: P
 
 def test_the_default_settings_are_plain_literals() -> None:
     assert [literal(value) for value in Settings().as_dict().values()] == [
-        "'^product_'", "'^cart(/|$)'", "'^payment(/|$)'", "'^confirmation(/|$)'", "'1 day'", "'10'",
+        "'^product_'", "'^cart(/|$)'", "'^payment(/|$)'", "'^confirmation(/|$)'", "'1 day'", "'30 minutes'", "'10'",
     ]  # fmt: skip
 
 
@@ -208,7 +208,7 @@ def test_every_text_of_a_template_is_found_whatever_stands_around_it(
         (
             {"a.sql": "--\n{{ settings.prodct | literal }}"},
             "sql/a.sql:2: no setting 'prodct'; there are product, cart, payment, confirmation, "
-            "purchase_window, top_pages",
+            "purchase_window, session_gap, top_pages",
         ),
         ({"a.sql": "--\n{% set x = {} %}{{ x.y }}"}, "sql/a.sql:2: 'dict object' has no attribute 'y'"),
         ({"a.sql": "--\n{{ 1 +}}"}, "sql/a.sql:2: unexpected 'end of print statement'"),

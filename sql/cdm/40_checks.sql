@@ -1,10 +1,11 @@
 -- One view a check: its rows are the failures. `clickmart check` runs every view of the schema checks.
 -- They compute anew what the refreshes have kept up to date, each mart from the table below it.
 
-{% from "macros.jinja" import comments_on_purchases, comments_on_user_days, purchase_columns -%}
+{% from "macros.jinja" import comments_on_purchases, comments_on_sessions, comments_on_user_days, purchase_columns -%}
 {% from "cdm/20_events_hours.sql" import hours_of_views -%}
 {% from "cdm/20_page_totals.sql" import pages_of -%}
 {% from "cdm/20_products_hours.sql" import hours_of_purchases -%}
+{% from "cdm/20_sessions.sql" import session_columns, sessions_of -%}
 {% from "cdm/20_source_totals.sql" import totals_of_sources -%}
 {% from "cdm/20_top_pages.sql" import top_pages_of -%}
 {% from "cdm/20_user_days.sql" import sums_of_days, user_day_columns, views_by_day -%}
@@ -157,6 +158,41 @@ comment on view checks.user_days is 'Every user''s views by day and source are t
 comment on column checks.user_days.problem is
 'missing from cdm.user_days, or not in the page views and there all the same.';
 {{ comments_on_user_days("checks.user_days") }}
+
+create or replace view checks.sessions as
+with expected as materialized (
+    {{ sessions_of("stage.page_views") | indent(4) }}
+),
+standing as (
+    select {{ session_columns }}
+    from cdm.sessions
+)
+(
+    select
+        'missing' as problem,
+        missing.*
+    from (
+        select * from expected
+        except all
+        select * from standing
+    ) as missing
+)
+union all
+(
+    select
+        'not in the page views' as problem,
+        surplus.*
+    from (
+        select * from standing
+        except all
+        select * from expected
+    ) as surplus
+);
+
+comment on view checks.sessions is 'Every session is what the page views of its user make it.';
+comment on column checks.sessions.problem is
+'missing from cdm.sessions, or not in the page views and there all the same.';
+{{ comments_on_sessions("checks.sessions") }}
 
 create or replace view checks.sources as
 with expected as (

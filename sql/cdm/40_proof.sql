@@ -9,6 +9,7 @@
 {% from "cdm/20_events_hours.sql" import hours_of_views -%}
 {% from "cdm/20_page_totals.sql" import pages_of -%}
 {% from "cdm/20_products_hours.sql" import hours_of_purchases -%}
+{% from "cdm/20_sessions.sql" import session_columns, sessions_of -%}
 {% from "cdm/20_source_totals.sql" import totals_of_sources -%}
 {% from "cdm/20_sources.sql" import share_users -%}
 {% from "cdm/20_top_pages.sql" import top_pages_of -%}
@@ -95,6 +96,7 @@ begin
     pg_temp.expected_page_views, pg_temp.differing_page_views,
     pg_temp.expected_purchases, pg_temp.differing_purchases,
     pg_temp.expected_user_days, pg_temp.differing_user_days,
+    pg_temp.expected_sessions, pg_temp.differing_sessions,
     pg_temp.expected_events_hours, pg_temp.differing_events_hours,
     pg_temp.expected_products_hours, pg_temp.differing_products_hours,
     pg_temp.expected_page_totals, pg_temp.differing_page_totals,
@@ -173,6 +175,15 @@ begin
     {{ compare(
         "user_days", user_day_columns, "cdm.user_days where " ~ in_sample("user_days.user_id"),
         key="user_id, day, referer_url, utm_campaign"
+    ) | indent(4) }}
+
+    raise info 'sessions';
+    create temporary table expected_sessions on commit drop as
+    {{ sessions_of("pg_temp.expected_page_views") | indent(4) }};
+    get diagnostics rows_compared = row_count;
+    {{ compare(
+        "sessions", session_columns, "cdm.sessions where " ~ in_sample("sessions.user_id"),
+        key="user_id, started_at"
     ) | indent(4) }}
 
     -- The others add up what many users do.

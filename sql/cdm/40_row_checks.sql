@@ -85,6 +85,8 @@ union all
 union all
 {{ duplicates("cdm.user_days", "user_id, day, referer_url, utm_campaign") }}
 union all
+{{ duplicates("cdm.sessions", "user_id, started_at") }}
+union all
 {{ duplicates("cdm.page_totals", "page_url") }}
 union all
 {{ duplicates("cdm.source_totals", "referer_url, utm_campaign") }};
@@ -193,6 +195,20 @@ cross join
 where problems.is_so
 union all
 select
+    'cdm.sessions' as relation,
+    jsonb_build_array(user_id, started_at) as row_key,
+    problems.problem
+from cdm.sessions
+cross join
+    lateral (
+        values
+        ('no views', count_views < 1),
+        ('an end before its start', ended_at < started_at),
+        ('an empty text', '' in (user_id, entry_page_url, exit_page_url, referer_url, utm_campaign))
+    ) as problems (problem, is_so)
+where problems.is_so
+union all
+select
     'stage.loads' as relation,
     jsonb_build_array(id) as row_key,
     problems.problem
@@ -200,7 +216,7 @@ from stage.loads
 cross join
     lateral (
         values
-        ('less than no rows or rejects', least(rows_loaded, rows_rejected) < 0),
+        ('less than no rows or rejects', least(rows_loaded, rows_rejected, events_passed) < 0),
         ('a failed load with rows, or taken in', status = 'failed' and (rows_loaded != 0 or refreshed_at is not null))
     ) as problems (problem, is_so)
 where problems.is_so;
