@@ -6,9 +6,11 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from clickmart.checks import run_checks
+from clickmart.loading import load_file
 from clickmart.project import init_project, read_project
 from conftest import Server, Shop, open_shop
 from projects import apply, outcome, query, run, smallest_project, write_files
@@ -181,6 +183,11 @@ TAMPERING: dict[str, list[str | tuple[str, set[str]]]] = {
 }  # fmt: skip
 
 
+#: The keys of what is in the shop of the tests.
+START = "2026-03-02T10:00:00"
+BOUGHT = ["u", "2026-03-02T10:03:00"]
+
+
 @pytest.fixture
 def shop(embedded_server: Server, tmp_path: Path) -> Iterator[Shop]:
     """A warehouse with one purchase, in which every check holds."""
@@ -254,6 +261,167 @@ def test_a_check_fails_when_what_it_claims_is_not_so_and_no_other_does(
         results = {result.name: result for result in run_checks(connection, read_project()).results}
     assert {name for name, result in results.items() if result.count_failures} == {check, *others}
     assert results[check].count_failures == len(results[check].failures)
+
+
+#: By a statement, the rows of checks.impossible_values that it makes: the table, its key, and what can't be.
+IMPOSSIBLE: dict[str, list[tuple[str, list[Any], str]]] = {
+    "update cdm.purchases set count_products = 0, page_urls = '{}'": [("cdm.purchases", BOUGHT, "no products")],
+    "update cdm.purchases set count_products = 2": [("cdm.purchases", BOUGHT, "not as many pages as products")],
+    "update cdm.purchases set first_product_at = first_cart_at + interval '1 s'": [
+        ("cdm.purchases", BOUGHT, "a cart before any product"),
+    ],
+    "update cdm.purchases set first_cart_at = paid_at + interval '1 s'": [
+        ("cdm.purchases", BOUGHT, "paid before there was a cart"),
+    ],
+    "update cdm.purchases set paid_at = confirmed_at + interval '1 s'": [
+        ("cdm.purchases", BOUGHT, "confirmed before it was paid"),
+    ],
+    "update cdm.purchases set first_product_at = first_product_at - interval '1 day'": [
+        ("cdm.purchases", BOUGHT, "longer than the purchase window"),
+    ],
+    "update cdm.purchases set referer_url = ''": [("cdm.purchases", BOUGHT, "an empty text")],
+    "update cdm.purchases set page_urls = '{\"\"}'": [("cdm.purchases", BOUGHT, "an empty text")],
+    "update cdm.events_hours set count_events = 0 where event_type = 'cart'": [
+        ("cdm.events_hours", [START, "cart"], "no events"),
+    ],
+    "update cdm.events_hours set hour_timestamp = hour_timestamp + interval '1 s' where event_type = 'cart'": [
+        ("cdm.events_hours", ["2026-03-02T10:00:01", "cart"], "not the start of an hour"),
+    ],
+    "update cdm.events_hours set event_type = '' where event_type = 'cart'": [
+        ("cdm.events_hours", [START, ""], "an empty text"),
+    ],
+    "update cdm.products_hours set count_products = 0": [("cdm.products_hours", [START], "no products")],
+    "update cdm.products_hours set hour_timestamp = hour_timestamp + interval '1 s'": [
+        ("cdm.products_hours", ["2026-03-02T10:00:01"], "not the start of an hour"),
+    ],
+    "update cdm.page_totals set count_purchases = 0": [("cdm.page_totals", ["http://shop/product_a"], "no purchases")],
+    "update cdm.page_totals set page_url = ''": [("cdm.page_totals", [""], "an empty text")],
+    "update cdm.source_totals set count_purchases = -1 where utm_campaign = 'spring'": [
+        ("cdm.sources", ["(direct)", "spring"], "less than no purchases"),
+    ],
+    "update cdm.source_totals set referer_url = '' where utm_campaign = 'spring'": [
+        ("cdm.sources", ["", "spring"], "an empty text"),
+    ],
+    "update cdm.user_days set count_views = 0, count_confirmation_views = 0 where utm_campaign = 'spring'": [
+        ("cdm.user_days", ["u", "2026-03-02", "(direct)", "spring"], "no views"),
+    ],
+    "update cdm.user_days set count_cart_views = -1 where utm_campaign = 'spring'": [
+        ("cdm.user_days", ["u", "2026-03-02", "(direct)", "spring"], "less than no views of a step"),
+    ],
+    "update cdm.user_days set count_cart_views = 9 where utm_campaign = 'spring'": [
+        ("cdm.user_days", ["u", "2026-03-02", "(direct)", "spring"], "more views of steps than views"),
+    ],
+    "update cdm.user_days set referer_url = '' where utm_campaign = 'spring'": [
+        ("cdm.user_days", ["u", "2026-03-02", "", "spring"], "an empty text"),
+    ],
+    "update cdm.sessions set count_views = 0": [("cdm.sessions", ["u", START], "no views")],
+    "update cdm.sessions set ended_at = started_at - interval '1 s'": [
+        ("cdm.sessions", ["u", START], "an end before its start"),
+    ],
+    "update cdm.sessions set entry_page_url = ''": [("cdm.sessions", ["u", START], "an empty text")],
+    "update stage.loads set rows_loaded = -1": [("stage.loads", [1], "less than no rows or rejects")],
+    "update stage.loads set events_passed = -1": [("stage.loads", [1], "less than no rows or rejects")],
+    "update stage.loads set status = 'failed', rows_loaded = 0": [
+        ("stage.loads", [1], "a failed load with rows, or taken in"),
+    ],
+    "update stage.loads set status = 'failed', refreshed_at = null": [
+        ("stage.loads", [1], "a failed load with rows, or taken in"),
+    ],
+}
+
+
+@pytest.mark.parametrize("statement", IMPOSSIBLE)
+def test_of_an_impossible_value_the_row_and_the_reason_are_told(one_shop: Shop, statement: str) -> None:
+    with one_shop.connection.transaction(force_rollback=True):
+        one_shop.connection.execute(statement.encode())
+        found = one_shop.query("select relation, row_key, problem from checks.impossible_values order by problem")
+    assert found == IMPOSSIBLE[statement]
+
+
+#: By a statement, the rows of checks.page_views that it makes: the event, and what is wrong.
+WRONG_VIEWS = {
+    "delete from stage.page_views where event_id = 'e1'": [("e1", "missing")],
+    "update stage.page_views set row_id = row_id + 1000 where event_id = 'e1'": [
+        ("e1", "missing"),
+        ("e1", "of no row of the raw layer"),
+    ],
+    "update stage.page_views set batch_id = 2 where event_id = 'e1'": [
+        ("e1", "missing"),
+        ("e1", "of a load that is not taken in"),
+        ("e1", "of no row of the raw layer"),
+    ],
+}
+
+
+@pytest.mark.parametrize("statement", WRONG_VIEWS)
+def test_of_a_wrong_page_view_the_event_and_the_reason_are_told(one_shop: Shop, statement: str) -> None:
+    with one_shop.connection.transaction(force_rollback=True):
+        one_shop.connection.execute(statement.encode())
+        found = one_shop.query("select event_id, problem from checks.page_views order by problem")
+        missing = one_shop.query(
+            "select batch_id, row_id, user_id, viewed_at from checks.page_views where problem = 'missing'"
+        )
+        raw = one_shop.query(
+            "select batch_id, id, user_domain_id, event_timestamp::timestamp from stage.events where event_id = 'e1'"
+        )
+    assert found == WRONG_VIEWS[statement]
+    assert missing == (raw if ("e1", "missing") in found else [])
+
+
+@pytest.mark.parametrize(
+    ("relation", "where", "key"),
+    [
+        ("cdm.purchases", "true", BOUGHT),
+        ("cdm.events_hours", "event_type = 'cart'", [START, "cart"]),
+        ("cdm.user_days", "utm_campaign = 'spring'", ["u", "2026-03-02", "(direct)", "spring"]),
+        ("cdm.sessions", "true", ["u", START]),
+        ("cdm.page_totals", "true", ["http://shop/product_a"]),
+        ("cdm.source_totals", "utm_campaign = 'spring'", ["(direct)", "spring"]),
+    ],
+)
+def test_of_a_row_that_stands_oftener_the_key_is_told(
+    one_shop: Shop, relation: str, where: str, key: list[Any]
+) -> None:
+    columns = (
+        "select string_agg(attname, ', ' order by attnum) from pg_attribute "
+        "where attrelid = %s::regclass and attnum > 0 and attname != 'id'"
+    )
+    ((names,),) = one_shop.query(columns, relation)
+    with one_shop.connection.transaction(force_rollback=True):
+        for _ in range(2):
+            copy = f"insert into {relation} ({names}) select {names} from {relation} where {where}"
+            one_shop.connection.execute(copy.encode())
+        found = one_shop.query("select relation, row_key, count_rows from checks.duplicates")
+    assert found == [(relation, key, 4)]
+
+
+def test_what_may_well_be_fails_no_check(shop: Shop) -> None:
+    """All steps at one instant, a purchase of exactly the window, deliveries, views of nobody, rows that are no views,
+    loads that failed or wait, and raw rows that were detached."""
+    pages = ("product_a", "cart", "payment", "confirmation")
+    day = "2026-03-0{} 10:00:00".format
+    rows = [
+        {"user_domain_id": user, "event_timestamp": day(3 + (slow and page == "confirmation")), "page_url_path": page}
+        for user, slow in (("v", False), ("w", True))
+        for page in pages
+    ]
+    again = {"event_id": "e1", "event_timestamp": "2026-03-02 10:01:00", "user_domain_id": "u", "page_url": "other"}
+    shop.load(*rows, again, {"event_timestamp": day(3)}, {"event_timestamp": "never"})
+    shop.load(again)
+    shop.refresh()
+    broken = shop.folder / "broken.jsonl"
+    broken.write_text("{")
+    assert load_file(shop.connection, str(broken)).status == "failed"
+    assert shop.failures() == []
+    assert shop.query("select count(*) from cdm.purchases") == [(3,)]
+    shop.query("select setval(pg_get_serial_sequence('stage.loads', 'id'), max(end_load)) from stage.partitions")
+    shop.load(again)
+    shop.refresh()
+    assert shop.query("select stage.detach_events(clock_timestamp())") != []
+    shop.load({**again, "event_id": "e9"})
+    assert shop.failures() == []
+    shop.refresh()
+    assert shop.failures() == []
 
 
 def test_a_check_that_fails_fails_the_command(shop: Shop) -> None:

@@ -265,8 +265,8 @@ def test_a_row_that_is_not_as_a_full_build_makes_it_is_shown(
             assert shown == expected
     finally:
         one_shop.connection.execute(
-            "truncate cdm.purchases, cdm.user_days, cdm.sessions, cdm.events_hours, cdm.products_hours, cdm.page_totals, "
-            "cdm.source_totals"
+            "truncate cdm.purchases, cdm.user_days, cdm.sessions, cdm.events_hours, cdm.products_hours, "
+            "cdm.page_totals, cdm.source_totals"
         )
         one_shop.apply(full=True)
     assert differing(prove(one_shop)) == {}
@@ -314,7 +314,10 @@ def test_of_many_rows_that_differ_the_first_are_shown_and_all_counted(shop: Shop
     [
         ("update stage.loads set refreshed_at = null where id = 2", MARTS),
         ("delete from stage.events where user_domain_id is null", ["page_views", "events_hours"]),
-        ("update stage.events set utm_campaign = 'x' where event_id = 'u2-4'", ["page_views", "purchases", "user_days", "sources"]),
+        (
+            "update stage.events set utm_campaign = 'x' where event_id = 'u2-4'",
+            ["page_views", "purchases", "user_days", "sources"],
+        ),
     ],
     ids=["a load", "raw rows", "a raw value"],
 )
