@@ -131,6 +131,8 @@ def load(
     read = _project(project)
     mapping = read.mapping(source) if source is not None else None
     files = main_files(find_files(flat, otherwise=mapping.format if mapping else ""), mapping)
+    if mapping and not files:
+        raise LoadError(f"none of these files is one of {mapping.main}..., which brings the others along")
     warehouse = find_warehouse(dsn)
     if dry_run:
         with _stage(warehouse, "try the files with"):

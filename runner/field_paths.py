@@ -20,8 +20,10 @@ _STEP: Final = re.compile(
     r'(?:^|(?<!^)\.)(?:"(?P<quoted>[^"]+)"|(?P<name>[^."\[\]=]+))'
     r"|(?<!^)\[(?:(?P<number>\d{1,9})|(?P<key>[^\[\]=]+)=(?P<value>[^\[\]]*))\]"
 )
-#: Exporters write nested values as JSON texts into formats that have none; the columns of one record share them.
-_nested: Final = lru_cache(16)(parse_nested)
+#: Exporters write nested values as JSON texts into formats that have none; the columns of one record share them. What
+#: is longer is parsed for each, so that not much is held.
+_SHARED_LENGTH: Final = 2**16
+_shared: Final = lru_cache(16)(parse_nested)
 
 
 def parse_path(text: str) -> tuple[Step, ...]:
@@ -73,7 +75,7 @@ def top_name(path: str) -> str:
 
 def _within(value: object, step: Step) -> object:
     if isinstance(value, str):
-        value = _nested(value)
+        value = _shared(value) if len(value) < _SHARED_LENGTH else parse_nested(value)
     if isinstance(step, str):
         return value.get(step) if isinstance(value, dict) else None
     if not isinstance(value, list):

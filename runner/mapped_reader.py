@@ -143,7 +143,12 @@ class MappedReader:
                 if record := self._record(line, raw, fields):
                     records.append(record)
             else:
-                records += self._mapped(line, raw, fields, trial)
+                for record in self._mapped(line, raw, fields, trial):
+                    records.append(record)
+                    # One record may have a million events.
+                    if trial.ended and len(records) >= _LIST_RECORDS:
+                        yield records
+                        records = []
             if trial.is_over(size) and (len(records) >= _LIST_RECORDS or size >= _LIST_BYTES):
                 yield records
                 records, size = [], 0
@@ -209,6 +214,9 @@ class _Trial:
 
     def look_at(self, event: Fields) -> None:
         if self.ended:
+            return
+        if self._seen >= _TRIAL_EVENTS:
+            self.end()
             return
         self._seen += 1
         self._filtered |= self._maker.filtered_by(event)

@@ -998,6 +998,20 @@ def test_files_that_lack_those_beside_them_fail(dsn: str, tmp_path: Path, name: 
     assert message in report.problem
 
 
+def test_a_part_alone_is_nothing_to_load(dsn: str, tmp_path: Path) -> None:
+    folder = in_parts(tmp_path / "in", [whole_event(1)])
+    with pytest.raises(LoadError, match=r"none of these files is one of browser_events\.\.\., which brings the others"):
+        clickmart.load(folder / "geo_events.jsonl", source="four_files", dsn=dsn)
+
+
+def test_a_record_of_a_million_events_does_not_hold_them_all(tmp_path: Path) -> None:
+    actions = [{"type": "action", "pageId": number, "timestamp": 1664573645} for number in range(30_000)]
+    text = json.dumps([{"visitorId": "v", "filler": "x" * 1000, "actionDetails": actions}])
+    reader = MappedReader(builtin("matomo"))
+    most = max(len(batch) for batch in reader.blocks("json", iter([text.encode()])))
+    assert most <= 1001  # all that are looked at before the first is handed on
+
+
 def test_a_change_in_any_of_the_four_files_is_another_content(dsn: str, tmp_path: Path) -> None:
     folder = in_parts(tmp_path / "in", [whole_event(1)])
     assert clickmart.load(folder, source="four_files", dsn=dsn).rows_loaded == 1
