@@ -1,3 +1,4 @@
+{% from "cdm/20_sessions.sql" import of_user -%}
 {% set no_source = "('(direct)', '(none)')" -%}
 -- cdm.attributions: one row per purchase, with the sources that brought the user first and last.
 -- cdm.source_conversions: one row per source of sessions, with what came of them.
@@ -17,26 +18,18 @@ select
     last_touch.utm_campaign as last_utm_campaign
 from cdm.purchases
 left join lateral (
-    select
-        sessions.started_at,
-        sessions.referer_url,
-        sessions.utm_campaign
+    select sessions.*
     from cdm.sessions
     where
-        hashtextextended(sessions.user_id, 0) = hashtextextended(purchases.user_id, 0)
-        and sessions.user_id = purchases.user_id
+        {{ of_user("purchases") | indent(8) }}
     order by sessions.started_at
     limit 1
 ) as first_touch on true
 left join lateral (
-    select
-        sessions.started_at,
-        sessions.referer_url,
-        sessions.utm_campaign
+    select sessions.*
     from cdm.sessions
     where
-        hashtextextended(sessions.user_id, 0) = hashtextextended(purchases.user_id, 0)
-        and sessions.user_id = purchases.user_id
+        {{ of_user("purchases") | indent(8) }}
         and sessions.started_at <= purchases.confirmed_at
     order by (sessions.referer_url, sessions.utm_campaign) = {{ no_source }}, sessions.started_at desc
     limit 1
@@ -68,8 +61,7 @@ with converting as (
         select sessions.id
         from cdm.sessions
         where
-            hashtextextended(sessions.user_id, 0) = hashtextextended(purchases.user_id, 0)
-            and sessions.user_id = purchases.user_id
+            {{ of_user("purchases") | indent(12) }}
             and sessions.started_at <= purchases.confirmed_at
         order by sessions.started_at desc
         limit 1

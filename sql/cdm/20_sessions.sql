@@ -58,6 +58,7 @@ order by
     {{ view_order(backwards) | indent(4) }}
 limit 1
 {%- endmacro -%}
+{#- What the index of cdm.sessions finds those of a user by. -#}
 {% macro of_user(row) -%}hashtextextended(sessions.user_id, 0) = hashtextextended({{ row }}.user_id, 0)
 and sessions.user_id = {{ row }}.user_id
 {%- endmacro -%}

@@ -9,6 +9,30 @@
 {% from "cdm/20_source_totals.sql" import totals_of_sources -%}
 {% from "cdm/20_top_pages.sql" import top_pages_of -%}
 {% from "cdm/20_user_days.sql" import sums_of_days, user_day_columns, views_by_day -%}
+{#- The rows that should stand and do not, and those that should not. -#}
+{% macro differing_from(standing) -%}
+(
+    select
+        'missing' as problem,
+        missing.*
+    from (
+        select * from expected
+        except all
+        select * from {{ standing }}
+    ) as missing
+)
+union all
+(
+    select
+        'not in the page views' as problem,
+        surplus.*
+    from (
+        select * from {{ standing }}
+        except all
+        select * from expected
+    ) as surplus
+)
+{%- endmacro -%}
 create or replace view checks.events_hours as
 with expected as (
     {{ hours_of_views("stage.page_views", "count(*)") | indent(4) }}
@@ -132,27 +156,7 @@ with expected as (
     ) as views
     group by day, user_id, referer_url, utm_campaign
 )
-(
-    select
-        'missing' as problem,
-        missing.*
-    from (
-        select * from expected
-        except all
-        select * from cdm.user_days
-    ) as missing
-)
-union all
-(
-    select
-        'not in the page views' as problem,
-        surplus.*
-    from (
-        select * from cdm.user_days
-        except all
-        select * from expected
-    ) as surplus
-);
+{{ differing_from("cdm.user_days") }};
 
 comment on view checks.user_days is 'Every user''s views by day and source are those of the page views.';
 comment on column checks.user_days.problem is
@@ -167,27 +171,7 @@ standing as (
     select {{ session_columns }}
     from cdm.sessions
 )
-(
-    select
-        'missing' as problem,
-        missing.*
-    from (
-        select * from expected
-        except all
-        select * from standing
-    ) as missing
-)
-union all
-(
-    select
-        'not in the page views' as problem,
-        surplus.*
-    from (
-        select * from standing
-        except all
-        select * from expected
-    ) as surplus
-);
+{{ differing_from("standing") }};
 
 comment on view checks.sessions is 'Every session is what the page views of its user make it.';
 comment on column checks.sessions.problem is
