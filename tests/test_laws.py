@@ -28,7 +28,7 @@ from projects import query
 from psycopg.conninfo import make_conninfo
 from strategies import JOURNEYS, PAGES, START, Cut, Event, cuts, events
 
-MARTS = ("purchases", "events_hours", "products_hours", "top_pages", "sources")
+MARTS = ("purchases", "sessions", "events_hours", "products_hours", "top_pages", "sources")
 
 # 5.1 and 5.3: the marts depend on the set of files alone, and --full changes nothing
 
@@ -313,6 +313,8 @@ MANY_SETTINGS = [
     Settings(purchase_window=timedelta(minutes=30)),
     Settings(purchase_window=timedelta(days=2)),
     Settings(top_pages=1),
+    Settings(session_gap=timedelta(hours=5)),
+    Settings(session_gap=timedelta(0)),
     Settings(product="^(product_|home)", cart="^/?cart"),
     Settings(payment="^cart", confirmation="^(confirmation|payment)", top_pages=2),
 ]

@@ -45,8 +45,10 @@ from .trials import ROOT, copied_project, failed_test
 TESTS: Final = {
     "": ("checks", "apply", "laws", "rules"),
     "sql/cdm/10_settings.sql": ("rules", "apply", "settings"),
+    "sql/cdm/20_attributions.sql": ("sessions",),
     "sql/cdm/20_explain.sql": ("explain",),
     "sql/cdm/25_history.sql": ("history",),
+    "sql/cdm/20_sessions.sql": ("sessions", "laws", "apply"),
     "sql/cdm/20_loads.sql": ("dashboards", "rejects"),
     "sql/cdm/40_checks.sql": ("checks",),
     "sql/cdm/40_proof.sql": ("proof",),
@@ -56,6 +58,7 @@ TESTS: Final = {
 }
 #: What makes no mart of these is no business of the laws.
 LAWLESS: Final = (
+    "sql/cdm/20_attributions.sql",
     "sql/cdm/20_explain.sql",
     "sql/cdm/20_loads.sql",
     "sql/cdm/25_history.sql",
