@@ -22,7 +22,7 @@ from .interrupts import raise_interrupt, standing
 from .load_report import FileReport, LoadReport, shown, without_repeats
 from .mappings import SourceMapping
 from .paths import STANDARD_INPUT
-from .progress import progress
+from .progress import NOTICE, progress
 from .readers import Source
 from .records import Record
 from .reject_file import RejectFile
@@ -54,7 +54,7 @@ def load_files(
     started = time.monotonic()
     load = partial(_load_in_turn, warehouse.start(), max_rejects, dry_run, mapping)
     if mapping and mapping.unfed:
-        logger.info("source %s (%s): nothing feeds %s", mapping.name, mapping.place, ", ".join(mapping.unfed))
+        logger.log(NOTICE, "source %s (%s): nothing feeds %s", mapping.name, mapping.place, ", ".join(mapping.unfed))
     parallel = [file for file in files if file != STANDARD_INPUT] if jobs > 1 else []
     if len(parallel) < 2:
         parallel = []

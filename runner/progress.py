@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TypedDict
+from typing import Final, TypedDict
+
+#: The level of what whoever watches shall see and keep: more than progress, less than a warning, which a log gets too.
+NOTICE: Final = 25
 
 
 class Progress(TypedDict):

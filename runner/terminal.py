@@ -24,6 +24,7 @@ from rich.table import Column
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from .progress import NOTICE
 from .tables import Block, Cell, Columns, Line, Table, Tone, are_numbers, text_of
 
 _STYLES: Final[dict[Tone | None, str]] = {
@@ -186,7 +187,8 @@ class _Message(ProgressColumn):
 
 
 class _LiveHandler(logging.Handler):
-    """Shows the last record alone. Nothing is drawn before there is one."""
+    """Shows the last record alone, and above it what is more than progress, which stays. Nothing is drawn before there
+    is one."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -205,6 +207,9 @@ class _LiveHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         message = text_of(record.getMessage().strip())
+        if record.levelno >= NOTICE:
+            self._live.console.print(message, soft_wrap=True)
+            return
         done, total = getattr(record, "done", None), getattr(record, "total", None)
         if self._task is None:
             self._live.start()

@@ -317,6 +317,15 @@ def test_progress_is_one_line_that_is_gone_at_the_end(empty_dsn: str, tmp_path: 
     assert (tmp_path / "out").read_text().startswith("migrations/0001_cdm.sql  new\n")
 
 
+def test_what_a_source_leaves_out_and_what_a_file_lacks_stays_above_the_result(dsn: str, tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"event": "$pageview", "timestamp": "2022-09-30 10:00:00"}\n')
+    shown = show("load", "--source", "posthog", "a.jsonl", dsn=dsn, folder=tmp_path, width=80)
+    text = "".join(shown.lines)
+    assert text.startswith("source posthog (sources/posthog.toml): nothing feeds referer_url_port, referer_")
+    assert "a.jsonl: nothing in the first event feeds user_domain_id or user_custom_id" in text
+    assert shown.lines[-1].startswith("a.jsonl  1 row in ")
+
+
 def test_progress_of_an_apply_that_fails_leaves_the_error_alone(empty_dsn: str, tmp_path: Path) -> None:
     project = smallest_project(tmp_path, {"sql/a/1.sql": "select pg_sleep(0.3); select nothing;"})
     shown = show("apply", "--project", str(project.folder), dsn=empty_dsn)
