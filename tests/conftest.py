@@ -27,6 +27,7 @@ from clickmart.settings import Settings
 from clickmart.warehouse import Connection, Warehouse
 from hypothesis import HealthCheck, settings
 from oracle import Marts
+from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from pytest_postgresql.janitor import DatabaseJanitor
 
@@ -34,7 +35,7 @@ SHARED = Path(__file__).parents[2] / "shared"
 
 # A database is asked in each example: no deadline, and its fixtures are reset by the example itself.
 _CHECKS = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large]
-settings.register_profile("default", deadline=None, max_examples=50, suppress_health_check=_CHECKS)
+settings.register_profile("default", deadline=None, max_examples=40, suppress_health_check=_CHECKS)
 settings.register_profile("thorough", settings.get_profile("default"), max_examples=3000)
 settings.load_profile("default")
 
@@ -59,6 +60,15 @@ def machine_bin() -> Path | None:
     return Path(on_path).resolve().parent if on_path else None
 
 
+class _Janitor(DatabaseJanitor):
+    """Copies the files of a template, which takes two thirds of the time that rows and their log take."""
+
+    def init(self) -> None:
+        with self.cursor() as cursor:
+            names = sql.Identifier(self.dbname), sql.Identifier(self.template_dbname or "template0")
+            cursor.execute(sql.SQL("create database {} template {} strategy file_copy").format(*names))
+
+
 @dataclass(frozen=True)
 class Server:
     """A running server and its template database."""
@@ -71,7 +81,7 @@ class Server:
         """The conninfo of a database of one's own, with the built-in project applied or empty."""
         parameters = conninfo_to_dict(self.conninfo)
         name = f"test_{next(_numbers)}"
-        with DatabaseJanitor(
+        with _Janitor(
             user=str(parameters["user"]),
             host=str(parameters["host"]),
             port=str(parameters["port"]),

@@ -120,7 +120,7 @@ def test_versions_compare_by_their_numbers(dsn: str, tmp_path: Path, file: str, 
 
 
 def test_a_newer_project_brings_a_warehouse_of_any_older_one_up_to_itself(
-    server: Server, tmp_path: Path, file: str
+    embedded_server: Server, tmp_path: Path, file: str
 ) -> None:
     """With all that was loaded before. The newer one may load before its first apply, if the older one did no more than
     load; an older project is refused by it."""
@@ -129,7 +129,7 @@ def test_a_newer_project_brings_a_warehouse_of_any_older_one_up_to_itself(
         older = init_project(tmp_path / f"first {count}")
         for name in names[count:]:
             (older / "migrations" / name).unlink()
-        with server.database(template=False) as dsn:
+        with embedded_server.database(template=False) as dsn:
             if lacking := [name for name in ("0004_rejects.sql", "0006_sources.sql") if name in names[count:]]:
                 with pytest.raises(
                     ProjectError, match=f"lacks migrations/{' and '.join(lacking)}: run `clickmart apply`"
