@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from io import BytesIO, RawIOBase
 from itertools import chain
@@ -110,14 +110,28 @@ class MappedReader:
     def _tsv(self, blocks: Iterator[bytes]) -> Iterator[Found]:
         """Fields with tabs between them, without quotes; an empty one is missing."""
         names = self._mapping.fields
+        wanted = self._wanted(names)
         for number, raw in _lines(blocks):
-            fields = _text(raw)
-            if not names:
-                if isinstance(fields, Reject):
-                    raise LoadError(f"line {number}: the header can't be read: {fields}")
-                names, self._header.content = tuple(fields.split("\t")), raw
+            text = _text(raw)
+            if isinstance(text, Reject):
+                if not names:
+                    raise LoadError(f"line {number}: the header can't be read: {text}")
+                yield number, raw, text
                 continue
-            yield number, raw, fields if isinstance(fields, Reject) else _named(names, fields.split("\t"))
+            texts = text.split("\t")
+            if not names:
+                names, self._header.content = tuple(texts), raw
+                wanted = self._wanted(names)
+            elif len(texts) > len(names):
+                yield number, raw, Reject(f"{len(texts)} fields, where the source has {len(names)}")
+            else:
+                yield number, raw, {name: texts[at] for at, name in wanted if at < len(texts) and texts[at]}
+
+    def _wanted(self, names: Sequence[str]) -> list[tuple[int, str]]:
+        """Places and names of the fields that the mapping looks at; of all where it looks at none, to be told."""
+        looked_at = set(map(top_name, self._mapping.paths))
+        every = list(enumerate(names))
+        return [(at, name) for at, name in every if name in looked_at] or every
 
     def _log(self, blocks: Iterator[bytes]) -> Iterator[Found]:
         match_of = re.compile(self._mapping.pattern).match
@@ -282,9 +296,3 @@ def _text(raw: bytes) -> str | Reject:
         return raw.removesuffix(b"\r").decode()
     except UnicodeDecodeError as error:
         return Reject(f"not UTF-8: the byte {raw[error.start]:#04x} after {error.start} others")
-
-
-def _named(names: tuple[str, ...], texts: list[str]) -> Fields | Reject:
-    if len(texts) > len(names):
-        return Reject(f"{len(texts)} fields, where the source has {len(names)}")
-    return {name: text for name, text in zip(names, texts, strict=False) if text}
