@@ -94,24 +94,25 @@ def test_a_view_anywhere_about_a_session_makes_what_all_at_once_would(shop: Shop
 
 
 def test_a_delivery_that_stands_after_all_may_be_another_entry(shop: Shop) -> None:
-    """The delivery that was loaded first stands, though its load ended last."""
+    """The deliveries that were loaded first stand, though their load ended last; two at one instant count as two."""
     names = "user_domain_id, event_timestamp, event_id, page_url, batch_id"
     for number in ("1", "2"):
         shop.load({"event_id": number})
     shop.refresh()
     shop.connection.execute(
         f"insert into stage.events ({names}) values ('u1', '2022-09-30 10:00:00', 'e1', 'later', 2)"
-        f", ('u1', '2022-09-30 10:05:00', 'e2', 'x', 2)".encode()
+        f", ('u1', '2022-09-30 10:00:00', 'e3', 'later too', 2), ('u1', '2022-09-30 10:05:00', 'e2', 'x', 2)".encode()
     )
-    shop.connection.execute("update stage.loads set refreshed_at = null, rows_loaded = 3 where id = 2")
+    shop.connection.execute("update stage.loads set refreshed_at = null, rows_loaded = 4 where id = 2")
     shop.refresh()
-    assert shop.query(SESSIONS) == [("u1", "30 10:00", "30 10:05", 2, "later", "x")]
+    assert shop.query(SESSIONS) == [("u1", "30 10:00", "30 10:05", 3, "later", "x")]
     shop.connection.execute(
-        f"insert into stage.events ({names}) values ('u1', '2022-09-30 10:00:00', 'e1', 'first', 1)".encode()
+        f"insert into stage.events ({names}) values ('u1', '2022-09-30 10:00:00', 'e1', 'first', 1)"
+        f", ('u1', '2022-09-30 10:00:00', 'e3', 'first too', 1)".encode()
     )
-    shop.connection.execute("update stage.loads set refreshed_at = null, rows_loaded = 2 where id = 1")
+    shop.connection.execute("update stage.loads set refreshed_at = null, rows_loaded = 3 where id = 1")
     shop.refresh()
-    assert shop.query(SESSIONS) == [("u1", "30 10:00", "30 10:05", 2, "first", "x")]
+    assert shop.query(SESSIONS) == [("u1", "30 10:00", "30 10:05", 3, "first", "x")]
     assert shop.failures() == []
 
 
