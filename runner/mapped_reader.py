@@ -174,9 +174,10 @@ class MappedReader:
             if isinstance(event, Reject):
                 yield Record(line, event_raw, None, str(event))
                 continue
+            record = self._record(line, event_raw, event)
             if trial:
-                trial.look_at(event)
-            if record := self._record(line, event_raw, event):
+                trial.look_at(event, is_taken=record is not None)
+            if record:
                 yield record
 
     def _record(self, line: int, raw: object, event: Fields) -> Record | None:
@@ -226,7 +227,7 @@ class _Trial:
         self._filtered: set[str] = set()
         self._names: dict[str, None] = {}
 
-    def look_at(self, event: Fields) -> None:
+    def look_at(self, event: Fields, *, is_taken: bool) -> None:
         if self.ended:
             return
         if self._seen >= _TRIAL_EVENTS:
@@ -235,7 +236,7 @@ class _Trial:
         self._seen += 1
         self._filtered |= self._maker.filtered_by(event)
         self._names.update(dict.fromkeys(event))
-        if self._maker.takes(event):
+        if is_taken:
             self._taken += 1
             self._fed |= self._maker.fed(event)
 

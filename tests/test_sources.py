@@ -565,6 +565,14 @@ def test_the_columns_that_a_source_leaves_out_are_said_to_whoever_watches(
     assert caplog.messages[0] == f"source own (sources/own.toml): nothing feeds {', '.join(unfed)}"
 
 
+def test_an_event_whose_field_to_choose_by_is_no_text_is_a_reject(shop: Shop) -> None:
+    broken = b'{"type": ["\\ud800"]}\n'
+    report = load_own(shop, builtin("segment"), broken + lines(journey(segment)))
+    assert (report.status, report.rows_loaded, report.first_rejects) == (
+        "loaded", len(JOURNEY), ((1, "a lone surrogate in a field"),),
+    )  # fmt: skip
+
+
 def test_a_file_of_which_no_event_is_asked_for_is_loaded_without_a_row(shop: Shop) -> None:
     report = load_own(shop, builtin("segment"), lines([{"type": "identify"}] * 3))
     assert (report.status, report.rows_loaded, report.events_passed) == ("loaded", 0, 3)
