@@ -16,7 +16,6 @@ from .batches import Batch
 from .errors import LoadError
 from .field_paths import Fields
 from .json_values import parse_object, text_of_value
-from .mapped_reader import MappedReader
 from .mappings import SourceMapping
 from .paths import Format, partner_files
 from .readers import Source
@@ -57,11 +56,12 @@ class JoinedSource(Source):
         return None if None in found else _fingerprint(filter(None, found))
 
     def batches(self) -> Iterator[Batch | list[Record]]:
+        assert self._mapped
         with Partners(self._mapping) as partners:
             for part, source in self._partners.items():
                 for line, raw, reject in partners.add(part, source.fields()):
                     yield [Record(line, raw, None, str(reject))]
-            self._mapped = MappedReader(self._mapping, self.name, self._header, partners)
+            self._mapped.partners = partners
             yield from super().batches()
             self._count_unused = partners.count_unused()
         self.size = sum(source.size for source in self._sources)

@@ -36,6 +36,8 @@ _LIST_BYTES: Final = 2**17
 _TRIAL_EVENTS: Final = 1000
 _TRIAL_BYTES: Final = 2**22
 _SHOWN: Final = 10
+#: Files whose records have no fields within fields.
+_FLAT: Final = ("csv", "tsv", "log")
 #: What counts a row for somebody, and for a page; of each group one is enough.
 _ESSENTIAL: Final = (("user_domain_id", "user_custom_id"), ("page_url_path",))
 
@@ -47,27 +49,19 @@ class MappedReader:
     """Reads one file, which messages call `name`. `passed` is how many of its events the mapping didn't ask for so far;
     what stands before the records goes into `header`. `partners` are those of the records in other files, if any."""
 
-    def __init__(
-        self, mapping: SourceMapping, name: str = "", header: Header | None = None, partners: Partners | None = None
-    ) -> None:
+    partners: Partners | None = None
+
+    def __init__(self, mapping: SourceMapping, name: str = "", header: Header | None = None) -> None:
         self.passed = 0
-        self._partners = partners
         self._mapping = mapping
         self._name = name
         self._header = header or Header()
         self._maker = RowMaker(mapping)
 
-    def blocks(self, content: str, blocks: Iterator[bytes]) -> Iterator[list[Record]]:
-        """The records of a file of that content, unpacked. Raises LoadError where the mapping is none for it."""
-        return self._records(self.fields(content, blocks))
-
-    def parquet(self, file: RawIOBase | BinaryIO) -> Iterator[list[Record]]:
-        """The records of a Parquet file. Raises LoadError as `blocks` does."""
-        return self._records(self.parquet_fields(file))
-
     def fields(self, content: str, blocks: Iterator[bytes]) -> Iterator[Found]:
-        """The records of such a file before they are mapped. Raises LoadError where it has no records such as these."""
-        if self._mapping.each and content in ("csv", "tsv", "log"):
+        """The records of a file of that content, unpacked, before they are mapped. Raises LoadError where it has no
+        records such as the mapping needs."""
+        if self._mapping.each and content in _FLAT:
             raise LoadError(f"{self._mapping.place} has `each`, which needs records of JSON or Parquet, not {content}")
         read = {"json": self._json, "csv": self._csv, "tsv": self._tsv, "log": self._log}.get(content, _json_lines)
         return read(blocks)
@@ -87,7 +81,7 @@ class MappedReader:
         if self._mapping.parts:
             return None
         found: list[Found]
-        if content in ("csv", "tsv", "log"):
+        if content in _FLAT:
             lines = [header, raw] if header else [raw]
             found = list(self.fields(content, iter([b"".join([line + b"\n" for line in lines])])))
         else:
@@ -144,12 +138,13 @@ class MappedReader:
             else:
                 yield number, raw, Reject(f"not a line as the pattern of {self._mapping.place} has it")
 
-    def _records(self, found: Iterator[Found]) -> Iterator[list[Record]]:
-        """The records in lists, once the first ones have shown that the mapping is one for them."""
+    def records(self, found: Iterator[Found]) -> Iterator[list[Record]]:
+        """The records in lists, once the first ones have shown that the mapping is one for them. Raises LoadError where
+        it is none."""
         trial = _Trial(self._mapping, self._maker, self._name)
         records: list[Record] = []
         size = 0
-        is_event = not (self._mapping.each or self._partners)
+        is_event = not (self._mapping.each or self.partners)
         for line, raw, fields in found:
             size += len(raw)
             # What most files have alone has no need to go through generators.
@@ -194,9 +189,9 @@ class MappedReader:
         """The events of a record: itself; with its partners; or, of `each`, the record with each element in the place
         of all. What is kept of a joined one as it stood is all of it, and of an element the record with that one alone,
         which read again is that event."""
-        if self._partners and not isinstance(fields, Reject):
+        if self.partners and not isinstance(fields, Reject):
             try:
-                joined = self._partners.joined(fields)
+                joined = self.partners.joined(fields)
             except Reject as reject:
                 yield raw, reject
             else:

@@ -127,10 +127,7 @@ class Source:
         """Every record once, before the mapping has made a row of it. Raises LoadError as `batches` does."""
         assert self._mapped
         with naming(self.name):
-            if self._format.content == "parquet":
-                yield from self._mapped.parquet_fields(self._seekable())
-            else:
-                yield from self._mapped.fields(self._format.content, without_bom(self._blocks()))
+            yield from self._fields(self._mapped)
             self.checksum, self.size = self._file.checksum_and_size()
 
     @staticmethod
@@ -157,9 +154,7 @@ class Source:
 
     def _batches(self) -> Iterator[Batch | list[Record]]:
         if self._mapped:
-            if self._format.content == "parquet":
-                return self._mapped.parquet(self._seekable())
-            return self._mapped.blocks(self._format.content, without_bom(self._blocks()))
+            return self._mapped.records(self._fields(self._mapped))
         if self._format.content == "parquet":
             from .parquet_reader import read_parquet
 
@@ -173,6 +168,11 @@ class Source:
 
         reader = JsonReader(self._unknown, self._header)
         return reader.lines_or_array(blocks) if self._format.content == "json" else reader.lines(blocks)
+
+    def _fields(self, mapped: MappedReader) -> Iterator[Found]:
+        if self._format.content == "parquet":
+            return mapped.parquet_fields(self._seekable())
+        return mapped.fields(self._format.content, without_bom(self._blocks()))
 
     def _blocks(self) -> Iterator[bytes]:
         """The content, unpacked."""

@@ -8,7 +8,7 @@ import json
 import re
 import sys
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from clickmart.mapped_values import RowMaker
 from clickmart.mappings import Filter, Rule, SourceMapping, read_mapping, source_files
 from clickmart.project import builtin_folder, init_project, read_project
 from clickmart.readers import Source
-from clickmart.records import UnknownFields
+from clickmart.records import Record, UnknownFields
 from clickmart.settings import DEFAULT_FILE
 from conftest import Shop
 from hypothesis import given
@@ -214,6 +214,10 @@ FILES: dict[str, tuple[str, str, Callable[[], bytes], int]] = {
         5,
     ),
 }
+
+
+def records_of(reader: MappedReader, content: str, blocks: Iterator[bytes]) -> Iterator[list[Record]]:
+    return reader.records(reader.fields(content, blocks))
 
 
 def builtin(name: str) -> SourceMapping:
@@ -588,7 +592,7 @@ def test_a_source_with_the_columns_own_names_reads_json_as_no_source_does(line: 
         return
     expected = [JsonReader(UnknownFields()).record(1, line)]
     try:
-        found = [record for batch in MappedReader(IDENTITY).blocks("jsonl", iter([line])) for record in batch]
+        found = [record for batch in records_of(MappedReader(IDENTITY), "jsonl", iter([line])) for record in batch]
     except LoadError:  # of the event's fields none is its instant
         found = [MappedReader(IDENTITY).record("jsonl", 1, line, b"")]
     assert found == expected
@@ -603,7 +607,7 @@ def test_a_source_with_the_columns_own_names_reads_csv_as_no_source_does(rows: l
     content = "\n".join(["event_timestamp,os,colour", "2022-09-30,a,b", *rows]).encode()
     blocks = [content[start : start + block_size] for start in range(0, len(content), block_size)]
     expected = exact(read_csv(iter(blocks), UnknownFields()))
-    found = [record for batch in MappedReader(IDENTITY).blocks("csv", iter(blocks)) for record in batch]
+    found = [record for batch in records_of(MappedReader(IDENTITY), "csv", iter(blocks)) for record in batch]
     # A field that is empty in quotes is missing to a source.
     plain = [record._replace(values=record.values and [text or None for text in record.values]) for record in expected]
     assert found == plain
@@ -800,7 +804,7 @@ def test_every_record_is_a_row_or_a_reject_or_passed_over(content: list[bytes]) 
     mapping = SourceMapping("own", "own", only=(Filter("kind", excludes="ping"),), columns=columns)
     reader = MappedReader(mapping)
     file = io.BytesIO(b"".join([lines([small(0)]), *content]))
-    records = [record for batch in reader.blocks("jsonl", iter(lambda: file.read(7), b"")) for record in batch]
+    records = [record for batch in records_of(reader, "jsonl", iter(lambda: file.read(7), b"")) for record in batch]
     assert len(records) + reader.passed == 1 + sum(line != b"\n" for line in content)
     taken = [number for number, line in enumerate(content, 2) if line not in (b"\n", PING)]
     assert [record.line for record in records] == [1, *taken]
@@ -1016,7 +1020,7 @@ def test_a_record_of_a_million_events_does_not_hold_them_all(tmp_path: Path) -> 
     actions = [{"type": "action", "pageId": number, "timestamp": 1664573645} for number in range(30_000)]
     text = json.dumps([{"visitorId": "v", "filler": "x" * 1000, "actionDetails": actions}])
     reader = MappedReader(builtin("matomo"))
-    most = max(len(batch) for batch in reader.blocks("json", iter([text.encode()])))
+    most = max(len(batch) for batch in records_of(reader, "json", iter([text.encode()])))
     assert most <= 1001  # all that are looked at before the first is handed on
 
 
