@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from .embedded import EmbeddedServer
 from .errors import LoadError, ProjectError, UsageError, WarehouseError
-from .project import Project, checksum, init_project, names_of, read_project
+from .project import TIMELINES, Project, checksum, init_project, names_of, read_project
 from .tables import Block, Cell, line, plain
 from .warehouse import EMBEDDED_FOLDER, Connection, Warehouse, find_warehouse, libpq_environment
 
@@ -354,7 +354,7 @@ def test(  # the command's name
     found = _project(project)
     timelines = tuple(read_timeline(Path(path), os.fspath(path)) for path in paths) if paths else found.timelines
     if not timelines:
-        raise UsageError(f"nothing to test: no *{ENDING} in {found.folder / 'tests'}")
+        raise UsageError(f"nothing to test: no *{ENDING} in {found.folder / TIMELINES}")
     return run_timelines(find_warehouse(dsn), found, timelines)
 
 

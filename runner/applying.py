@@ -198,31 +198,29 @@ def _checked_plan(connection: Connection, project: Project, stands: Ledger, *, f
 def check_settings(connection: Connection, project: Project) -> None:
     """Has PostgreSQL read the patterns and the window. Raises ProjectError with the line of clickmart.toml, or of a
     source's file."""
-    settings = project.settings
-    questions = [(name, "select '' ~ %s", getattr(settings, name), "regular expression") for name in PATTERNS]
+    pattern, settings = "select '' ~ %s", project.settings
     # Subtracted from the first year there is, since a window must be able to reach back from any instant; and added to
     # the last.
     window = "select %s::interval >= '0' and timestamp '0001-01-01' - %s::interval < timestamp '9999-12-31'"
-    questions.append(("purchase_window", window, settings.purchase_window, "interval"))
     gap = "select %s::interval >= '0' and timestamp '9999-12-31' + %s::interval > timestamp '0001-01-01'"
-    questions.append(("session_gap", gap, settings.session_gap, "interval"))
-    for name, query, value, kind in questions:
-        try:
-            row = connection.execute(query.encode(), (value,) * query.count("%s")).fetchone()
-            problem = "is below zero" if kind == "interval" and not (row and row[0]) else None
-        except psycopg.DataError as error:
-            problem = f"is no {kind} that PostgreSQL takes: {error.diag.message_primary}"
-        if problem:
+    asked = dict.fromkeys(PATTERNS, (pattern, "regular expression"))
+    asked |= {"purchase_window": (window, "interval"), "session_gap": (gap, "interval")}
+    for name, (query, kind) in asked.items():
+        if problem := _problem(connection, query, kind, value := getattr(settings, name)):
             raise ProjectError(f"{_place_of_setting(project, name)}: {name} = {value!r} {problem}")
-    for source, steps in project.source_steps.items():
-        for step, pattern in steps.items():
-            try:
-                connection.execute("select '' ~ %s", (pattern,))
-            except psycopg.DataError as error:
-                raise ProjectError(
-                    f"{_place_of_step(project, source, step)}: {step} = {pattern!r} is no regular expression that "
-                    f"PostgreSQL takes: {error.diag.message_primary}"
-                ) from None
+    for source, steps in project.own_steps.items():
+        for step, value in steps.items():
+            if problem := _problem(connection, pattern, "regular expression", value):
+                raise ProjectError(f"{_place_of_step(project, source, step)}: {step} = {value!r} {problem}")
+
+
+def _problem(connection: Connection, query: str, kind: str, value: str) -> str:
+    """What PostgreSQL has against a value; empty where it takes it, and an interval is not below zero."""
+    try:
+        row = connection.execute(query.encode(), (value,) * query.count("%s")).fetchone()
+    except psycopg.DataError as error:
+        return f"is no {kind} that PostgreSQL takes: {error.diag.message_primary}"
+    return "is below zero" if kind == "interval" and not (row and row[0]) else ""
 
 
 def _place_of_step(project: Project, source: str, step: str) -> str:

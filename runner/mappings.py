@@ -230,17 +230,17 @@ class _Reader:
             self._fail(("format",), f"unknown format {value!r}; there are {', '.join(FORMATS)}")
         return value
 
-    def _path(self, *keys: str) -> str:
-        return self._paths(*keys)[0]
-
     def _paths(self, *keys: str) -> tuple[str, ...]:
         paths = self._texts(*keys)
+        self._refuse_no_path(keys, *paths)
+        return paths
+
+    def _refuse_no_path(self, keys: Sequence[str], *paths: str) -> None:
         for path in paths:
             try:
                 parse_path(path)
             except ValueError as error:
                 self._fail(keys, str(error))
-        return paths
 
     def _regex(self, *keys: str) -> str:
         pattern = self._text(*keys)
@@ -252,10 +252,7 @@ class _Reader:
 
     def _filter(self, path: str) -> Filter:
         keys = ("only", path)
-        try:
-            parse_path(path)
-        except ValueError as error:
-            self._fail(keys, str(error))
+        self._refuse_no_path(keys, path)
         value = self._at(keys)
         if not isinstance(value, dict):
             return Filter(path, self._texts(*keys))

@@ -6,7 +6,7 @@ import hashlib
 import re
 import shutil
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -16,15 +16,16 @@ from .mappings import SourceMapping, read_mapping, source_files
 from .places import Position, file_name
 from .settings import DEFAULT_FILE, FILE_NAME, PATTERNS, Settings, read_settings
 from .statements import split_statements
-from .timeline_files import ENDING, TimelineFile, read_timeline
-from .timeline_files import FOLDER as TIMELINES
 from .version import __version__
 from .whole_files import decoded
 
 # Jinja takes long to import, and is needed where something has changed alone.
 if TYPE_CHECKING:
     from .templates import Templates
+    from .timeline_files import TimelineFile
 
+#: The folder of the tests of the project's marts.
+TIMELINES: Final = "tests"
 PARTS: Final = ("migrations", "sql", "sources", "dashboards")
 #: Folders of sql/ that come first, in this order; any other follows by name.
 LAYERS: Final = ("stage", "cdm")
@@ -90,6 +91,8 @@ class Project:
     @cached_property
     def timelines(self) -> tuple[TimelineFile, ...]:
         """The tests of the project's marts, by name. Raises ProjectError, with the line, for one that can't be read."""
+        from .timeline_files import ENDING, read_timeline
+
         folder = self.folder / TIMELINES
         if self.folder == builtin_folder():
             folder = builtin_timelines()
@@ -102,9 +105,17 @@ class Project:
     @cached_property
     def source_steps(self) -> dict[str, dict[str, str]]:
         """All step patterns of each source that has some of its own. Raises ProjectError for a source that is amiss."""
-        steps = {source: self.mapping(source).steps for source in self.source_files}
-        patterns = {name: getattr(self.settings, name) for name in PATTERNS}
-        return {source: patterns | dict(own) for source, own in steps.items() if own}
+        return self._source_steps(self.settings)
+
+    def _source_steps(self, settings: Settings) -> dict[str, dict[str, str]]:
+        patterns = {name: getattr(settings, name) for name in PATTERNS}
+        return {source: patterns | own for source, own in self.own_steps.items()}
+
+    @cached_property
+    def own_steps(self) -> dict[str, dict[str, str]]:
+        """The step patterns that each source has of its own. Raises ProjectError for a source that is amiss."""
+        steps = {source: dict(self.mapping(source).steps) for source in self.source_files}
+        return {source: own for source, own in steps.items() if own}
 
     @cached_property
     def fingerprint(self) -> str:
@@ -164,8 +175,8 @@ class Project:
 
     def text_with(self, file: SqlFile, settings: Settings) -> str:
         """The text to which the file would be rendered with other settings."""
-        other = replace(self, settings=settings)
-        return other.templates.render(file.template)
+        other = type(self.templates)(self.folder / "sql", settings, self._source_steps(settings))
+        return other.render(file.template)
 
     def _render(self, template: str) -> SqlFile:
         path, text = file_name(template), self.templates.render(template)

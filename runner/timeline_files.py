@@ -16,7 +16,6 @@ from .columns import INDEX
 from .errors import ProjectError
 from .whole_files import read_text
 
-FOLDER: Final = "tests"
 ENDING: Final = ".timeline"
 #: The day of a time that has none.
 DAY: Final = "2022-09-30"
