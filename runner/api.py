@@ -256,20 +256,31 @@ def apply(
     plan: bool = False,
     full: bool = False,
     jobs: int | None = None,
+    data: bool = False,
+    rows: int | None = 20,
 ) -> ApplyReport:
     """Applies pending migrations and changed SQL files, and takes new loads into the marts.
 
     `plan` changes nothing and says what would run; `full` builds all marts anew. `jobs`: how many processes of the
-    server may work on one statement of the refresh; None leaves that to the server.
+    server may work on one statement of the refresh; None leaves that to the server. `data`, with `plan`, tries all that
+    on a copy of the marts, and says what would differ in them; `rows` is how many rows of each mart, None being all.
     """
     if jobs is not None and jobs < 1:
         raise UsageError(f"jobs must be 1 or more, found {jobs}")
+    if data and not plan:
+        raise UsageError("data is what a plan would change: it goes with plan")
+    if rows is not None and rows < 1:
+        raise UsageError(f"rows must be 1 or more, found {rows}")
     from . import applying
 
     warehouse, found = find_warehouse(dsn), _project(project)
-    return (
-        applying.plan(warehouse, found, full=full) if plan else applying.apply(warehouse, found, full=full, jobs=jobs)
-    )
+    if data:
+        from .rehearsal import rehearse
+
+        return rehearse(warehouse, found, full=full, jobs=jobs, rows=rows)
+    if plan:
+        return applying.plan(warehouse, found, full=full)
+    return applying.apply(warehouse, found, full=full, jobs=jobs)
 
 
 def status(*, dsn: str | None = None, project: PathLike | None = None) -> StatusReport:

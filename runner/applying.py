@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
 
@@ -26,6 +26,9 @@ from .tables import Block, Cell, Columns, counted, line, plain
 from .toml_file import read_toml
 from .warehouse import Connection, Warehouse, reset_session
 
+if TYPE_CHECKING:
+    from .rehearsal_report import Rehearsal
+
 logger = logging.getLogger(__name__)
 
 _REFRESH: Final = "cdm.refresh(boolean)"
@@ -35,7 +38,8 @@ _REFRESH: Final = "cdm.refresh(boolean)"
 class ApplyReport:
     """What an apply did, or would do where `planned`.
 
-    Files are (path, reason). `rebuilt` says that marts were built anew and not only brought up to date.
+    Files are (path, reason). `rebuilt` says that marts were built anew and not only brought up to date. `rehearsal` is
+    what the plan was found to do, where it was tried on a copy.
     """
 
     planned: bool
@@ -45,9 +49,10 @@ class ApplyReport:
     new_rows: int
     rebuilt: bool
     seconds: float
+    rehearsal: Rehearsal | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        return {
+        said = {
             "planned": self.planned,
             "migrations": list(self.migrations),
             "files": [{"path": path, "reason": reason} for path, reason in self.files],
@@ -56,6 +61,7 @@ class ApplyReport:
             "rebuilt": self.rebuilt,
             "seconds": round(self.seconds, 3),
         }
+        return said | ({"data": self.rehearsal.as_dict()} if self.rehearsal else {})
 
     def __str__(self) -> str:
         return plain(self.blocks())
@@ -78,6 +84,8 @@ class ApplyReport:
             yield line(" " * indent, Cell("refresh:", "open" if self.planned else "good"), f" {loads}{anew}")
         if not self.planned:
             yield line(Cell(f"applied in {self.seconds:.1f} s", "good"))
+        if self.rehearsal:
+            yield from self.rehearsal.blocks()
 
 
 def plan(warehouse: Warehouse, project: Project, *, full: bool = False) -> ApplyReport:
@@ -87,7 +95,7 @@ def plan(warehouse: Warehouse, project: Project, *, full: bool = False) -> Apply
     """
     planned, _ = plan_and_ledger(warehouse, project, full=full)
     refuse(project, planned)
-    return _report(planned)
+    return planned_report(planned)
 
 
 def plan_and_ledger(
@@ -99,7 +107,7 @@ def plan_and_ledger(
     """
     if not warehouse.exists:
         return make_plan(project, Ledger(), full=full), Ledger()
-    with _connected(warehouse, project) as connection:
+    with connected(warehouse, project) as connection:
         stands = read_ledger(connection, last_loads)
         return _checked_plan(connection, project, stands, full=full), stands
 
@@ -114,11 +122,8 @@ def apply(warehouse: Warehouse, project: Project, *, full: bool = False, jobs: i
     """
     started = time.monotonic()
     with ExitStack() as stack:
-        connection = stack.enter_context(_connected(warehouse, project))
-        stack.enter_context(_locked(connection))
-        stands = read_ledger(connection)
-        planned = _checked_plan(connection, project, stands, full=full)
-        refuse(project, planned)
+        connection = stack.enter_context(connected(warehouse, project))
+        planned, stands = stack.enter_context(locked_plan(connection, project, full=full))
         ledger.make_ledger(connection)
         steps = len(planned.migrations) + len(planned.files) + 1
         applied: list[str] = []
@@ -136,9 +141,9 @@ def apply(warehouse: Warehouse, project: Project, *, full: bool = False, jobs: i
             if stands.fingerprint != project.fingerprint:
                 ledger.write_fingerprint(connection, project.fingerprint)
             logger.info("refreshing the marts", extra=progress(steps - 1, steps))
-            loads, rows, rebuilt = _refresh(connection, project, full=full, jobs=jobs)
+            loads, rows, rebuilt = refresh(connection, project, full=full, jobs=jobs)
         return replace(
-            _report(planned),
+            planned_report(planned),
             planned=False,
             new_loads=loads,
             new_rows=rows,
@@ -175,7 +180,7 @@ def _has_tables(project: Project, stands: Ledger) -> bool:
 
 
 @contextmanager
-def _connected(warehouse: Warehouse, project: Project) -> Iterator[Connection]:
+def connected(warehouse: Warehouse, project: Project) -> Iterator[Connection]:
     """A connection. A project that can't be read needs no server to say so, and has none made."""
     with ExitStack() as stack:
         try:
@@ -186,6 +191,16 @@ def _connected(warehouse: Warehouse, project: Project) -> Iterator[Connection]:
             make_plan(project, Ledger())
             raise
         yield connection
+
+
+@contextmanager
+def locked_plan(connection: Connection, project: Project, *, full: bool) -> Iterator[tuple[Plan, Ledger]]:
+    """What would run, and what stands, while no other apply can run. Raises what `plan` does."""
+    with _locked(connection):
+        stands = read_ledger(connection)
+        planned = _checked_plan(connection, project, stands, full=full)
+        refuse(project, planned)
+        yield planned, stands
 
 
 def _checked_plan(connection: Connection, project: Project, stands: Ledger, *, full: bool) -> Plan:
@@ -245,7 +260,7 @@ def _apply_migration(connection: Connection, project: Project, migration: Migrat
     done = 0
     try:
         for statement in split_statements(text):
-            _run_statement(connection, project, path, text, statement)
+            run_statement(connection, project, path, text, statement)
             done += 1
         if connection.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
             raise ProjectError(f"{path}: begins a transaction that it doesn't end")
@@ -257,7 +272,7 @@ def _apply_migration(connection: Connection, project: Project, migration: Migrat
     ledger.write_migration(connection, migration)
 
 
-def _refresh(connection: Connection, project: Project, *, full: bool, jobs: int | None) -> tuple[int, int, bool]:
+def refresh(connection: Connection, project: Project, *, full: bool, jobs: int | None) -> tuple[int, int, bool]:
     """Takes the new loads into the marts: how many loads and rows, and whether marts were built anew."""
     connection.add_notice_handler(_log_notice)
     if jobs is not None:
@@ -280,15 +295,16 @@ def _log_notice(notice: psycopg.errors.Diagnostic) -> None:
 def _run(connection: Connection, project: Project, path: str, text: str) -> None:
     """Runs a file statement by statement, so that an error has a place also where PostgreSQL names none."""
     for statement in split_statements(text):
-        _run_statement(connection, project, path, text, statement)
+        run_statement(connection, project, path, text, statement)
 
 
-def _run_statement(connection: Connection, project: Project, path: str, text: str, statement: Statement) -> None:
+def run_statement(connection: Connection, project: Project, path: str, text: str, statement: Statement) -> None:
+    """Runs a statement of the file at `path`, whose text that is. Raises SqlError."""
     with _said_of(project, path, text, statement.offset):
         connection.execute(statement.text.encode(), prepare=False)
 
 
-def _report(planned: Plan) -> ApplyReport:
+def planned_report(planned: Plan) -> ApplyReport:
     """The report of what would run."""
     return ApplyReport(
         planned=True,

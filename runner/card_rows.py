@@ -59,11 +59,32 @@ def read_card(
         rows = cursor.fetchmany(limit)
     except psycopg.Error as error:
         raise sql_error(error, project, card.path, text, statement.offset) from error
+    _refuse_missing(card, columns)
+    return CardRows(columns, tuple(rows), count, newest)
+
+
+def prepare_card(connection: Connection, project: Project, card: Card, values: Mapping[str, str]) -> None:
+    """Has PostgreSQL prepare the card's query with those values of filters, and reads no row. Raises what `read_card`
+    does, if it would find that before the first row."""
+    text = query_of(card, values)
+    statement = next(split_statements(text))
+    try:
+        with connection.transaction():
+            prepared = connection.pgconn.prepare(b"", statement.text.encode())
+            if prepared.status != psycopg.pq.ExecStatus.COMMAND_OK:
+                raise psycopg.errors.error_from_result(prepared, connection.info.encoding)
+            described = connection.pgconn.describe_prepared(b"")
+    except psycopg.Error as error:
+        raise sql_error(error, project, card.path, text, statement.offset) from error
+    names = (described.fname(number) or b"" for number in range(described.nfields))
+    _refuse_missing(card, tuple(name.decode() for name in names))
+
+
+def _refuse_missing(card: Card, columns: tuple[str, ...]) -> None:
     for name in (*card.named_columns, *card.columns):
         if name not in columns:
             found = ", ".join(columns)
             raise ProjectError(f"{card.path}: gives no column {name!r}, which dashboard.toml names; there are {found}")
-    return CardRows(columns, tuple(rows), count, newest)
 
 
 def _rises(cursor: psycopg.Cursor[tuple[object, ...]], column: int, count: int) -> bool:

@@ -268,6 +268,15 @@ main.add_command(rejects)
 
 @main.command()
 @click.option("--plan", is_flag=True, help="Change nothing; show what would run, and why.")
+@click.option("--data", is_flag=True, help="With --plan: try it on a copy, and show what would differ in the marts.")
+@click.option(
+    "--rows",
+    metavar="N",
+    type=click.IntRange(min=0),
+    default=20,
+    show_default=True,
+    help="With --data: of each mart the first N rows that differ; 0: all.",
+)
 @click.option("--full", is_flag=True, help="Build all marts anew, from all that is loaded.")
 @click.option(
     "--jobs",
@@ -278,7 +287,16 @@ main.add_command(rejects)
 @project_option
 @json_option
 @click.pass_obj
-def apply(dsn: str | None, plan: bool, full: bool, jobs: int | None, project: str | None, as_json: bool) -> None:
+def apply(
+    dsn: str | None,
+    plan: bool,
+    data: bool,
+    rows: int,
+    full: bool,
+    jobs: int | None,
+    project: str | None,
+    as_json: bool,
+) -> None:
     """Apply what is pending, and take new loads into the marts.
 
     Pending are migrations that were not applied yet, and SQL files whose rendered text has changed. Each migration
@@ -287,19 +305,29 @@ def apply(dsn: str | None, plan: bool, full: bool, jobs: int | None, project: st
     A migration that was changed after it was applied is refused by name, and so is a warehouse with migrations that
     the project lacks, as a newer clickmart or another project leaves one.
 
-    Ends with 1 if anything fails: the marts are then as they were.
+    With --plan --data all of it is tried on a copy of the marts, while they are read and files are loaded as ever:
+    which rows would differ, by the change and by the new loads, how long each step takes, which locks keep others
+    waiting, and which cards of dashboards/ PostgreSQL would no longer take. An apply waits until it ends.
+
+    Ends with 1 if anything fails: the marts are then as they were; and with --data if a card would break.
 
     \b
     Examples:
       clickmart apply
       clickmart apply --plan --project shop
+      clickmart apply --plan --data --project shop
       clickmart apply --full --jobs 4
     """
     from . import api
 
+    if data and not plan:
+        raise click.UsageError("--data goes with --plan: it shows what the plan would change")
     with progress():
-        report = api.apply(dsn=dsn, project=project, plan=plan, full=full, jobs=jobs)
+        report = api.apply(dsn=dsn, project=project, plan=plan, full=full, jobs=jobs, data=data, rows=rows or None)
     print_report(report, as_json)
+    if report.rehearsal and report.rehearsal.breaks_cards:
+        click.echo("clickmart: a card would break", err=True)
+        click.get_current_context().exit(1)
 
 
 @main.command()
