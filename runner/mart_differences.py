@@ -26,7 +26,8 @@ _MARTS: Final = """
     where relkind in ('r', 'p', 'v', 'm') and not relispartition and nspname = any (%s)
     order by nspname, relname"""
 
-#: Numbers of rows have no meaning; what can't be compared is compared as text.
+#: Numbers that rows have from a sequence have no meaning, nor where a view shows them as an id of the same type. What
+#: can't be compared is compared as text.
 _COLUMNS: Final = """
     select
         attname,
@@ -41,8 +42,22 @@ _COLUMNS: Final = """
         )
     from pg_attribute
     inner join pg_type on pg_type.oid = atttypid
-    where attrelid = to_regclass(%s) and attnum > 0 and not attisdropped and attidentity = ''
-    order by attnum"""
+    where
+        attrelid = to_regclass(%s)
+        and pg_attribute.attnum > 0
+        and not attisdropped
+        and attidentity = ''
+        and not (attname ~ '(^|_)id$' and exists (
+            select from pg_rewrite
+            inner join pg_depend on pg_depend.objid = pg_rewrite.oid and classid = 'pg_rewrite'::regclass
+            inner join pg_attribute as numbers on numbers.attrelid = refobjid and numbers.attnum = refobjsubid
+            where
+                pg_rewrite.ev_class = pg_attribute.attrelid
+                and refclassid = 'pg_class'::regclass
+                and numbers.attidentity != ''
+                and numbers.atttypid = pg_attribute.atttypid
+        ))
+    order by pg_attribute.attnum"""
 
 #: mart, as cdm.sources -> the relation that has its rows
 Marts = Mapping[str, sql.Identifier]

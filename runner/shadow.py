@@ -349,7 +349,11 @@ def _copy(connection: Connection, schemas: Iterable[str], *, copy_raw: bool) -> 
             view = sql.SQL("create view {} as {}")
             connection.execute(view.format(sql.Identifier(outside, str(name)), sql.SQL(str(text))))
         for schema, name, *_ in tables:
-            connection.execute(sql.SQL("analyze {}").format(_both(schema, name)[0]))
+            copy, _ = _both(schema, name)
+            # An autovacuum would wait for what is tried, and others for the autovacuum.
+            options = sql.SQL("autovacuum_enabled = off, toast.autovacuum_enabled = off")
+            connection.execute(sql.SQL("alter table {} set ({})").format(copy, options))
+            connection.execute(sql.SQL("analyze {}").format(copy))
         shadow._give_back_names(connection)
     return shadow
 

@@ -51,69 +51,62 @@ comment on column cdm.attributions.last_touch_at is
 comment on column cdm.attributions.last_referer_url is 'referer_url of that session; (direct) where it is missing.';
 comment on column cdm.attributions.last_utm_campaign is 'utm_campaign of that session; (none) where it is missing.';
 
+-- Purchases are counted by the source before they meet the sessions: joined session by session the planner may take
+-- their number for one, and compare each with each.
 create or replace view cdm.source_conversions as
-with converting as (
+with session_counts as (
     select
-        sessions.id,
+        referer_url,
+        utm_campaign,
+        count(*) as count_sessions
+    from cdm.sessions
+    group by referer_url, utm_campaign
+),
+converting_sessions as (
+    select
+        converting.referer_url,
+        converting.utm_campaign,
+        count(distinct converting.id) as count_converting_sessions,
         count(*) as count_purchases
     from cdm.purchases
-    left join lateral (
-        select sessions.id
+    inner join lateral (
+        select sessions.*
         from cdm.sessions
         where
             {{ of_user("purchases") | indent(12) }}
             and sessions.started_at <= purchases.confirmed_at
         order by sessions.started_at desc
         limit 1
-    ) as sessions on true
-    group by sessions.id
-),
-by_session as (
-    select
-        sessions.referer_url,
-        sessions.utm_campaign,
-        count(*) as count_sessions,
-        count(converting.id) as count_converting_sessions,
-        coalesce(sum(converting.count_purchases), 0)::bigint as count_purchases
-    from cdm.sessions
-    left join converting on sessions.id = converting.id
-    group by sessions.referer_url, sessions.utm_campaign
+    ) as converting on true
+    group by converting.referer_url, converting.utm_campaign
 ),
 touches as (
     select
-        first_referer_url as referer_url,
-        first_utm_campaign as utm_campaign,
-        1 as first_touch,
-        0 as last_touch
+        touch.referer_url,
+        touch.utm_campaign,
+        sum(touch.is_first) as count_first_touch,
+        sum(1 - touch.is_first) as count_last_touch
     from cdm.attributions
-    union all
-    select
-        last_referer_url,
-        last_utm_campaign,
-        0 as first_touch,
-        1 as last_touch
-    from cdm.attributions
-),
-by_touch as (
-    select
-        referer_url,
-        utm_campaign,
-        sum(first_touch)::bigint as count_first_touch,
-        sum(last_touch)::bigint as count_last_touch
-    from touches
-    group by referer_url, utm_campaign
+    inner join lateral (
+        values
+        (first_referer_url, first_utm_campaign, 1),
+        (last_referer_url, last_utm_campaign, 0)
+    ) as touch (referer_url, utm_campaign, is_first) on true
+    group by touch.referer_url, touch.utm_campaign
 )
 select
     referer_url,
     utm_campaign,
-    by_session.count_sessions,
-    by_session.count_converting_sessions,
-    by_session.count_converting_sessions::float8 / by_session.count_sessions as share_converting,
-    by_session.count_purchases,
-    coalesce(by_touch.count_first_touch, 0) as count_first_touch,
-    coalesce(by_touch.count_last_touch, 0) as count_last_touch
-from by_session
-left join by_touch using (referer_url, utm_campaign);
+    session_counts.count_sessions,
+    coalesce(converting_sessions.count_converting_sessions, 0) as count_converting_sessions,
+    coalesce(converting_sessions.count_converting_sessions, 0)::float8
+    / session_counts.count_sessions as share_converting,
+    coalesce(converting_sessions.count_purchases, 0) as count_purchases,
+    coalesce(touches.count_first_touch, 0) as count_first_touch,
+    coalesce(touches.count_last_touch, 0) as count_last_touch
+from session_counts
+left join converting_sessions using (referer_url, utm_campaign)
+left join touches using (referer_url, utm_campaign);
 
 comment on view cdm.source_conversions is
 'One row per source of sessions: how many there were, in how many something was bought, and what they led to.';
