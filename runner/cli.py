@@ -309,7 +309,7 @@ def apply(
     which rows would differ, by the change and by the new loads, how long each step takes, which locks keep others
     waiting, and which cards of dashboards/ PostgreSQL would no longer take. An apply waits until it ends.
 
-    Ends with 1 if anything fails: the marts are then as they were; and with --data if a card would break.
+    Ends with 1 if anything fails, the marts being as they were then; and if a card would break that --data tried.
 
     \b
     Examples:

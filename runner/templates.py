@@ -5,11 +5,14 @@ from __future__ import annotations
 import bisect
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from traceback import walk_tb
+from types import CodeType
 from typing import Any, Final
 
 import jinja2
+from jinja2.bccache import Bucket
 from jinja2.ext import Extension
 from jinja2.lexer import Token, TokenStream
 from jinja2.loaders import split_template_path
@@ -68,6 +71,7 @@ class Templates:
         counts the characters it makes."""
         as_rendered = Position.of(f"{file_name(name)} (as rendered)", text, offset)
         environment = self._new_environment()
+        environment.bytecode_cache = None  # marks are of one rendering
         marks = _Marks(environment)
         environment.extensions[_Marks.identifier] = marks
         try:
@@ -96,7 +100,7 @@ class Templates:
             undefined=_Undefined,
             autoescape=False,
             keep_trailing_newline=True,
-            cache_size=0,
+            bytecode_cache=_compiled(),
         )
         # What comes out otherwise each time would be applied again each time.
         del environment.globals["lipsum"], environment.filters["random"]
@@ -135,6 +139,24 @@ class Templates:
             if path.is_relative_to(self._folder):
                 place = f"{file_name(path.relative_to(self._folder).as_posix())}:{line}"
         return place
+
+
+class _Compiled(jinja2.BytecodeCache):
+    """What sources compile to, by their content: whatever the settings, it is the same."""
+
+    def __init__(self) -> None:
+        self._codes: dict[tuple[str, str], CodeType] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        bucket.code = self._codes.get((bucket.key, bucket.checksum))
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        if bucket.code:
+            self._codes[bucket.key, bucket.checksum] = bucket.code
+
+
+#: A plan renders the files with the settings of now and with those of the last apply.
+_compiled: Final = cache(_Compiled)
 
 
 class _SettingsByName(dict[str, Any]):

@@ -469,6 +469,7 @@ def doubtful_file(folder: Path, port: str) -> Path:
     return path
 
 
+@pytest.mark.parametrize("server", ["embedded"], indirect=True)
 @pytest.mark.parametrize("port", PORTS.values(), ids=PORTS)
 def test_no_statement_is_spent_on_a_single_doubtful_value(
     shop: Shop, monkeypatch: pytest.MonkeyPatch, port: str

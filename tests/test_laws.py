@@ -379,15 +379,16 @@ def test_texts_of_equal_hashes_are_texts_of_their_own(shop_of_equal_hashes: Shop
 FIRST_DAY = datetime(2022, 1, 1)
 EVENTS_A_DAY = 1000
 DAYS_A_LOAD = 4
+FEW_DAYS, MANY_DAYS = 12, 120
 STATES = ("as refreshes leave it", "vacuumed and analyzed")
 
 
 @pytest.fixture(scope="module")
 def histories(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[int, Shop]]:
-    """Warehouses with 20 and with 200 days of a thousand events each, refreshed load by load; by their days."""
+    """Warehouses with few and with ten times as many days of a thousand events each, refreshed load by load; by their days."""
     with ExitStack() as stack:
         shops = {}
-        for days in (20, 200):
+        for days in (FEW_DAYS, MANY_DAYS):
             shop = shops[days] = stack.enter_context(open_shop(server, tmp_path_factory.mktemp("shop")))
             tables = shop.query(
                 "select oid::regclass::text from pg_class "
@@ -478,17 +479,17 @@ def test_a_refresh_reads_by_what_is_new_and_not_by_the_history(
     blocks: dict[tuple[str, str, int], Blocks], state: str, kind: str
 ) -> None:
     """Counted in blocks, so that no clock decides: a history ten times as long is no ten times as dear."""
-    short, long = blocks[state, kind, 20], blocks[state, kind, 200]
+    short, long = blocks[state, kind, FEW_DAYS], blocks[state, kind, MANY_DAYS]
     assert long.all <= 1.5 * short.all, (short, long)
     assert long.own <= 1.5 * short.own, (short, long)
 
 
 @pytest.mark.parametrize("state", STATES)
 @pytest.mark.parametrize("page", ["product", "confirmation"])
-def test_an_event_of_a_user_with_100_000_views_costs_no_more_than_one_of_a_user_with_ten(
+def test_an_event_of_a_user_with_60_000_views_costs_no_more_than_one_of_a_user_with_ten(
     blocks: dict[tuple[str, str, int], Blocks], state: str, page: str
 ) -> None:
-    busy, other = (blocks[state, f"a late {page} of {user}", 200] for user in ("a busy user", "another"))
+    busy, other = (blocks[state, f"a late {page} of {user}", MANY_DAYS] for user in ("a busy user", "another"))
     assert busy.all <= 1.5 * other.all, (busy, other)
     assert busy.own <= 1.5 * other.own, (busy, other)
 
@@ -496,16 +497,16 @@ def test_an_event_of_a_user_with_100_000_views_costs_no_more_than_one_of_a_user_
 def test_full_and_a_bulk_load_give_the_marts_of_many_small_refreshes(
     server: Server, tmp_path: Path, histories: dict[int, Shop]
 ) -> None:
-    """Also where so much is new that the marts are built anew: here 196,000 events after 4,000."""
-    shop = histories[200]
+    """Also where so much is new that the marts are built anew: here 116,000 events after 4,000."""
+    shop = histories[MANY_DAYS]
     before, expected = whole(shop), shop.marts()
     assert shop.failures() == []
     shop.refresh(full=True)
     assert whole(shop) == before
     with open_shop(server, tmp_path) as bulk:
-        load_days(bulk, 0, 4)
+        load_days(bulk, 0, DAYS_A_LOAD)
         assert not bulk.apply().rebuilt
-        load_days(bulk, 4, 196)
+        load_days(bulk, DAYS_A_LOAD, MANY_DAYS - DAYS_A_LOAD)
         assert bulk.apply().rebuilt
         assert bulk.marts() == expected
 
