@@ -385,7 +385,7 @@ STATES = ("as refreshes leave it", "vacuumed and analyzed")
 
 @pytest.fixture(scope="module")
 def histories(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[int, Shop]]:
-    """Warehouses with few and with ten times as many days of a thousand events, refreshed load by load; by their days."""
+    """Warehouses of few and of ten times as many days of a thousand events, refreshed load by load, by their days."""
     with ExitStack() as stack:
         shops = {}
         for days in (FEW_DAYS, MANY_DAYS):
