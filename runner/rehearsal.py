@@ -74,7 +74,7 @@ def rehearse(
         try:
             try:
                 return replace(report, rehearsal=rehearsing.run(copy_raw=False))
-            except SqlError as error:
+            except (SqlError, _RawLayerLockedError) as error:
                 if not _needs_raw_rows(error):
                     raise
             logger.info("once more, with a copy of the raw layer", extra=progress(0, 1))
@@ -84,8 +84,14 @@ def rehearse(
             raise
 
 
-def _needs_raw_rows(error: SqlError) -> bool:
-    """Whether a statement failed since it did to the raw layer what can't be done to the view that stands for it."""
+class _RawLayerLockedError(Exception):
+    """A statement locks the real table for which a view stands."""
+
+
+def _needs_raw_rows(error: Exception) -> bool:
+    """Whether a statement did to the raw layer what can't be done to the view that stands for it."""
+    if isinstance(error, _RawLayerLockedError):
+        return True
     reason = error.__cause__
     kinds = (psycopg.errors.WrongObjectType, psycopg.errors.ObjectNotInPrerequisiteState)
     return isinstance(reason, kinds) and f'"{RAW.split(".")[1]}"' in (reason.diag.message_primary or "")
@@ -135,6 +141,7 @@ class _Rehearsing:
         found: list[MartDifference] = []
         by = _CHANGE if self._is_change else _LOADS
         with_loads = 0.0
+        locks_of_loads: Held = {}
         if self._planned.new_loads and self._is_change:
             try:
                 with self._connection.transaction():
@@ -142,6 +149,7 @@ class _Rehearsing:
             except SqlError:  # which the change may be there to mend
                 by = _BOTH
             else:
+                locks_of_loads = locks.take()
                 found += self._differences(schemas, standing, by=_LOADS)
                 standing = snapshot(self._connection, marts_of(self._connection, schemas))
 
@@ -159,6 +167,7 @@ class _Rehearsing:
         seconds, is_rebuilt = self._refresh(locks, full=self._full)
         # What is built anew takes in the new loads too.
         steps.append(Step(REFRESH, seconds if is_rebuilt else seconds + with_loads))
+        locks.hold(locks_of_loads, time.monotonic() - steps[-1].seconds)
         locks.end_transaction()
 
         found += self._differences(schemas, standing, by=by)
@@ -229,6 +238,10 @@ def _filter_values(dashboard: Dashboard, card: Card) -> Iterator[dict[str, str]]
     yield {}
 
 
+#: Table and mode of a lock -> the step that took it, and when.
+Held = dict[tuple[int, str], tuple[str, float]]
+
+
 class _Locks:
     """The locks of the copy that keep others waiting until the apply's transaction ends that took them.
 
@@ -240,7 +253,7 @@ class _Locks:
         self._others: dict[int, str] = {}
         for oid, name, is_copy in connection.execute(_RELATIONS, (list(schemas),)):
             (self._names if is_copy else self._others)[int(str(oid))] = str(name)
-        self._held: dict[tuple[int, str], tuple[str, float]] = {}
+        self._held: Held = {}
         self._seen = self._now()
         self.ended: list[Lock] = []
 
@@ -249,13 +262,24 @@ class _Locks:
         new = self._now() - self._seen
         self._seen |= new
         for relation, mode in new:
-            if relation in self._others:
+            if (other := self._others.get(relation)) and other.startswith(real_schema("")):
+                raise _RawLayerLockedError
+            if other:
                 raise ProjectError(
-                    f"{step}: locks {self._others[relation]}, which stands in no schema of the project: what is done "
+                    f"{step}: locks {other}, which stands in no schema of the project: what is done "
                     "there can't be tried without keeping others waiting"
                 )
             if relation in self._names:
                 self._held[relation, mode] = step, since
+
+    def take(self) -> Held:
+        """What was locked in this transaction so far, which is from now on no part of it."""
+        taken, self._held = self._held, {}
+        return taken
+
+    def hold(self, taken: Held, since: float) -> None:
+        """Counts these locks to this transaction, from that moment on."""
+        self._held |= {lock: (step, since) for lock, (step, _) in taken.items()}
 
     def end_transaction(self) -> None:
         """Notes how long what is locked was held: of a table the lock that keeps most waiting."""

@@ -76,7 +76,14 @@ _OBJECTS: Final = """
             and not exists (select from pg_depend where objid = sequences.oid and deptype = 'i')
         union all
         select 'pg_class'::regclass, tables.oid, false, concat(
-            case tables.relkind when 'c' then 'create type ' else 'create table ' end, tables.oid::regclass,
+            case
+                when tables.relkind = 'c' then 'create type '
+                -- Who subscribes to all tables is to get none of the copy.
+                when tables.relkind = 'r' and exists (select from pg_publication where puballtables)
+                    then 'create unlogged table '
+                else 'create table '
+            end,
+            tables.oid::regclass,
             case
                 when tables.relispartition
                     then ' partition of ' || (select inhparent::regclass from pg_inherits where inhrelid = tables.oid)

@@ -440,6 +440,7 @@ def test_the_raw_layer_is_read_where_it_is(sold: Shop, folder: Path) -> None:
         "update stage.events set page_url_path = '/cart' where page_url_path = '/payment'",
         "create index on stage.events (user_domain_id)",
         "delete from stage.events where user_domain_id = 'u1'",
+        "lock table stage.events in share mode",
     ],
 )
 def test_what_a_migration_does_to_the_raw_layer_is_done_to_a_copy_of_it(
@@ -449,7 +450,8 @@ def test_what_a_migration_does_to_the_raw_layer_is_done_to_a_copy_of_it(
     raw = sold.query("select * from stage.events order by id")
     _, found = rehearse(sold, folder)
     assert sold.query("select * from stage.events order by id") == raw
-    assert ("stage.events" in {lock.relation for lock in found.locks}) == ("alter" in statement or "index" in statement)
+    locked = any(word in statement for word in ("alter", "index", "lock"))
+    assert ("stage.events" in {lock.relation for lock in found.locks}) == locked
     assert (said(found, "purchases") is not None) == ("update" in statement or "delete" in statement)
 
 
@@ -532,6 +534,30 @@ def test_a_lock_that_keeps_others_waiting_is_named_with_the_step_that_takes_it(s
     assert sources.seconds >= 0.2
     assert (views.waiting, views.step) == ("readers and writers", "refresh")
     assert "cdm.purchases" not in locks
+
+
+def test_what_the_new_loads_lock_is_locked_by_the_refresh(sold: Shop, folder: Path) -> None:
+    """Also where so much is new that they alone have the marts built anew, and a migration comes before."""
+    sold.connection.execute(
+        "with load as (insert into stage.loads (file_name, checksum, size, format, rows_loaded, rows_rejected, "
+        "started_at, status) values ('f', 'c', 1, 'csv', 100001, 0, now(), 'loaded') returning id) "
+        "insert into stage.events (event_timestamp, batch_id) select '2022-09-30 10:00:00', id from load"
+    )
+    write_files(folder, {MIGRATION: "alter table cdm.sessions add column a int;"})
+    _, found = rehearse(sold, folder)
+    assert said(found, "events_hours", "by the new loads") is not None
+    views = next(lock for lock in found.locks if lock.relation == "stage.page_views")
+    refresh = next(step for step in found.steps if step.name == "refresh")
+    assert (views.step, views.seconds) == ("refresh", pytest.approx(refresh.seconds, rel=0.5, abs=0.1))
+
+
+def test_who_subscribes_to_all_tables_gets_none_of_the_copy(sold: Shop, folder: Path) -> None:
+    """Neither does anybody else need to: what is not logged is not published."""
+    text = "do $$ begin if (select relpersistence from pg_class where oid = 'cdm.purchases'::regclass) <> '{}' then "
+    text += "raise 'otherwise logged'; end if; end $$;"
+    rehearse(sold, write_files(folder, {MIGRATION: text.format("p")}))
+    sold.connection.execute("create publication everything for all tables")
+    rehearse(sold, write_files(folder, {MIGRATION: text.format("u")}))
 
 
 def test_an_apply_that_keeps_nobody_waiting_says_so(sold: Shop) -> None:
