@@ -20,7 +20,8 @@ from .mart_differences import MartDifference, Marts, differences, marts_of, snap
 from .plan import Plan
 from .progress import progress
 from .project import Project
-from .rehearsal_report import BrokenCard, Lock, Rehearsal, Step
+from .rehearsal_locks import Held, Locks, RawLayerLockedError
+from .rehearsal_report import BrokenCard, Rehearsal, Step
 from .shadow import RAW, Shadow, project_schemas, real_schema, shadowed
 from .statements import Statement, split_statements, tokens
 from .warehouse import Connection, Warehouse, reset_session
@@ -35,22 +36,6 @@ _BOTH: Final = "by the change and the new loads"
 #: What an object elsewhere that the change locks keeps waiting, until it turns out that it must not be.
 _LOCK_TIMEOUT: Final = "2s"
 _FILTER_VALUES: Final = {"date": "2026-01-01", "text": "", "number": "0"}
-#: Each lock that keeps readers or writers waiting, and who that is.
-_WAITING: Final = {
-    "ShareLock": "writers",
-    "ShareRowExclusiveLock": "writers",
-    "ExclusiveLock": "writers",
-    "AccessExclusiveLock": "readers and writers",
-}
-_LOCKED: Final = """
-    select relation, mode
-    from pg_locks
-    where pid = pg_backend_pid() and locktype = 'relation' and granted and mode = any (%s)"""
-_RELATIONS: Final = """
-    select pg_class.oid, nspname || '.' || relname, nspname = any (%s)
-    from pg_class
-    inner join pg_namespace on pg_namespace.oid = relnamespace
-    where relkind in ('r', 'p', 'v', 'm', 'f') and nspname !~ '^pg_' and nspname != 'information_schema'"""
 
 
 def rehearse(
@@ -74,7 +59,7 @@ def rehearse(
         try:
             try:
                 return replace(report, rehearsal=rehearsing.run(copy_raw=False))
-            except (SqlError, _RawLayerLockedError) as error:
+            except (SqlError, RawLayerLockedError) as error:
                 if not _needs_raw_rows(error):
                     raise
             logger.info("once more, with a copy of the raw layer", extra=progress(0, 1))
@@ -84,13 +69,9 @@ def rehearse(
             raise
 
 
-class _RawLayerLockedError(Exception):
-    """A statement locks the real table for which a view stands."""
-
-
 def _needs_raw_rows(error: Exception) -> bool:
     """Whether a statement did to the raw layer what can't be done to the view that stands for it."""
-    if isinstance(error, _RawLayerLockedError):
+    if isinstance(error, RawLayerLockedError):
         return True
     reason = error.__cause__
     kinds = (psycopg.errors.WrongObjectType, psycopg.errors.ObjectNotInPrerequisiteState)
@@ -136,7 +117,7 @@ class _Rehearsing:
 
     def _rehearsed(self, shadow: Shadow, schemas: frozenset[str], copied: float) -> Rehearsal:
         broken_before = self._broken_cards()
-        locks = _Locks(self._connection, schemas)
+        locks = Locks(self._connection, schemas)
         standing = marts_of(self._connection, {real_schema(schema): schema for schema in shadow.schemas})
         found: list[MartDifference] = []
         by = _CHANGE if self._is_change else _LOADS
@@ -189,14 +170,14 @@ class _Rehearsing:
         planned = marts_of(self._connection, schemas)
         return list(differences(self._connection, standing, planned, by=by, limit=self._rows))
 
-    def _refresh(self, locks: _Locks, *, full: bool) -> tuple[float, bool]:
+    def _refresh(self, locks: Locks, *, full: bool) -> tuple[float, bool]:
         started = time.monotonic()
         _, _, is_rebuilt = refresh(self._connection, self._project, full=full, jobs=self._jobs)
         self._reset_session()
         locks.look(REFRESH, started)
         return time.monotonic() - started, is_rebuilt
 
-    def _run(self, path: str, text: str, shadow: Shadow, locks: _Locks, *, in_transaction: bool = True) -> None:
+    def _run(self, path: str, text: str, shadow: Shadow, locks: Locks, *, in_transaction: bool = True) -> None:
         for statement in split_statements(text):
             started = time.monotonic()
             tried = statement if in_transaction else _in_transaction(path, statement)
@@ -236,65 +217,6 @@ def _filter_values(dashboard: Dashboard, card: Card) -> Iterator[dict[str, str]]
     except ProjectError:
         return
     yield {}
-
-
-#: Table and mode of a lock -> the step that took it, and when.
-Held = dict[tuple[int, str], tuple[str, float]]
-
-
-class _Locks:
-    """The locks of the copy that keep others waiting until the apply's transaction ends that took them.
-
-    One that a migration takes and a later transaction takes again is seen once, with the migration."""
-
-    def __init__(self, connection: Connection, schemas: frozenset[str]) -> None:
-        self._connection = connection
-        self._names: dict[int, str] = {}
-        self._others: dict[int, str] = {}
-        for oid, name, is_copy in connection.execute(_RELATIONS, (list(schemas),)):
-            (self._names if is_copy else self._others)[int(str(oid))] = str(name)
-        self._held: Held = {}
-        self._seen = self._now()
-        self.ended: list[Lock] = []
-
-    def look(self, step: str, since: float) -> None:
-        """Notes what the step has locked. Raises ProjectError for a table that is no copy, and is locked for all."""
-        new = self._now() - self._seen
-        self._seen |= new
-        for relation, mode in new:
-            if (other := self._others.get(relation)) and other.startswith(real_schema("")):
-                raise _RawLayerLockedError
-            if other:
-                raise ProjectError(
-                    f"{step}: locks {other}, which stands in no schema of the project: what is done "
-                    "there can't be tried without keeping others waiting"
-                )
-            if relation in self._names:
-                self._held[relation, mode] = step, since
-
-    def take(self) -> Held:
-        """What was locked in this transaction so far, which is from now on no part of it."""
-        taken, self._held = self._held, {}
-        return taken
-
-    def hold(self, taken: Held, since: float) -> None:
-        """Counts these locks to this transaction, from that moment on."""
-        self._held |= {lock: (step, since) for lock, (step, _) in taken.items()}
-
-    def end_transaction(self) -> None:
-        """Notes how long what is locked was held: of a table the lock that keeps most waiting."""
-        now = time.monotonic()
-        strongest: dict[int, Lock] = {}
-        for mode, waiting in _WAITING.items():
-            for (relation, held_mode), (step, since) in self._held.items():
-                if held_mode == mode:
-                    strongest[relation] = Lock(self._names[relation], mode, waiting, step, now - since)
-        self.ended += sorted(strongest.values(), key=lambda lock: lock.relation)
-        self._held.clear()
-
-    def _now(self) -> set[tuple[int, str]]:
-        rows = self._connection.execute(_LOCKED, (list(_WAITING),))
-        return {(int(str(relation)), str(mode)) for relation, mode in rows}
 
 
 @contextmanager
