@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 import psycopg
-from psycopg.conninfo import conninfo_to_dict
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from .embedded import EmbeddedServer
 from .errors import SqlError, WarehouseError
@@ -23,6 +23,14 @@ OLDEST_SERVER: Final = 150000
 NO_CONNECTION_STRING: Final = (
     "the DSN is no connection string; write postgresql://user@host/database or host=... dbname=..."
 )
+#: A network that goes silent, as that of a firewall which forgets connections, is else noticed after two hours. After
+#: half a minute both sides ask, and they give up after a minute. Over a Unix socket it means nothing.
+_KEEPALIVES: Final = {
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,  # milliseconds
+}
 _PASSWORD_KEYWORD: Final = re.compile(r"\b(?:password|passwd|pwd)\s*[=:]", re.IGNORECASE)
 
 Connection = psycopg.Connection[tuple[object, ...]]
@@ -53,7 +61,9 @@ class Warehouse:
         """
         conninfo = self.start()
         try:
-            connection = psycopg.connect(conninfo, autocommit=True, fallback_application_name="clickmart")
+            connection = psycopg.connect(
+                _with_keepalives(conninfo), autocommit=True, fallback_application_name="clickmart"
+            )
         except psycopg.ProgrammingError:
             raise WarehouseError(NO_CONNECTION_STRING) from None
         except psycopg.OperationalError as error:
@@ -72,6 +82,15 @@ class Warehouse:
             raise (lost(error) if is_lost(error) else SqlError(message_of(error))) from error
 
 
+def _with_keepalives(conninfo: str) -> str:
+    """The conninfo with what keeps a connection from waiting for ever, unless it says that itself, or a service does.
+    Raises psycopg.ProgrammingError for one that is none."""
+    said = conninfo_to_dict(conninfo)
+    if "service" in said or os.environ.get("PGSERVICE"):
+        return conninfo
+    return make_conninfo(conninfo, **{**_KEEPALIVES, **said})
+
+
 def reset_session(connection: Connection) -> None:
     """Sets the session as a new one, whatever a migration or an SQL file has set in it."""
     connection.execute(
@@ -79,7 +98,10 @@ def reset_session(connection: Connection) -> None:
         "select set_config(name, setting, false) from (values ('TimeZone', 'UTC'), ('DateStyle', 'ISO'), "
         "('IntervalStyle', 'postgres'), ('client_encoding', 'UTF8'), ('standard_conforming_strings', 'on'), "
         # By it what a client that was killed has begun ends too, and holds no lock. Windows can't tell.
-        "('client_min_messages', 'warning'), ('client_connection_check_interval', '1s')) as settings (name, setting) "
+        "('client_min_messages', 'warning'), ('client_connection_check_interval', '1s'), "
+        # The server's part of _KEEPALIVES: it keeps the locks of a client that it still waits for.
+        "('tcp_keepalives_idle', '30'), ('tcp_keepalives_interval', '10'), ('tcp_keepalives_count', '3'), "
+        "('tcp_user_timeout', '60000')) as settings (name, setting) "
         "where name <> 'client_connection_check_interval' or version() !~* 'windows|visual c|mingw'"
     )
 

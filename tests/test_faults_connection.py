@@ -3,6 +3,7 @@ next one goes on from what stood before."""
 
 from __future__ import annotations
 
+import os
 import random
 import re
 import selectors
@@ -15,6 +16,7 @@ from pathlib import Path
 import clickmart
 import pytest
 from clickmart.errors import WarehouseError
+from clickmart.warehouse import Connection, Warehouse
 from faults import assert_goes_on, ended, eventually, held, left_behind, marts_of, rounds, sessions, start
 from projects import query, value
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
@@ -115,6 +117,41 @@ def problems_of(command: str, files: list[str], dsn: str) -> list[str]:
     except WarehouseError as error:
         return [str(error)]
     return []
+
+
+# A network that goes silent
+
+
+def test_both_sides_ask_whether_the_other_is_still_there(proxy: Proxy) -> None:
+    with Warehouse(proxy.dsn).connect() as connection:
+        assert kept_alive(connection) == (1, 30, 10, 3, 60_000)
+        # The server's own is a Unix socket here, where it has no effect.
+        query = "select name, source from pg_settings where name ~ '^tcp_' order by name"
+        names = ("tcp_keepalives_count", "tcp_keepalives_idle", "tcp_keepalives_interval", "tcp_user_timeout")
+        assert connection.execute(query).fetchall() == [(name, "session") for name in names]
+
+
+def test_a_dsn_or_a_service_may_say_otherwise(proxy: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = {"keepalives_idle": 7, "keepalives_count": 9, "tcp_user_timeout": 0}
+    with Warehouse(make_conninfo(proxy.dsn, **own)).connect() as connection:
+        assert kept_alive(connection) == (1, 7, 10, 9, 0)
+    lines = [f"{name}={value}\n" for name, value in {**conninfo_to_dict(proxy.dsn), **own}.items()]
+    (tmp_path / "services").write_text(f"[shop]\n{''.join(lines)}")
+    monkeypatch.setenv("PGSERVICEFILE", str(tmp_path / "services"))
+    with Warehouse("service=shop").connect() as connection:
+        assert kept_alive(connection)[1:4:2] == (7, 9)
+
+
+def kept_alive(connection: Connection) -> tuple[int, ...]:
+    """Of the client's socket: whether it asks, after how long, how often, until when, and how long it waits at all."""
+    with socket.socket(fileno=os.dup(connection.fileno())) as tcp:
+        return (
+            tcp.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE),
+            *(tcp.getsockopt(socket.IPPROTO_TCP, getattr(socket, f"TCP_{name}")) for name in SOCKET_OPTIONS),
+        )
+
+
+SOCKET_OPTIONS = ("KEEPIDLE", "KEEPINTVL", "KEEPCNT", "USER_TIMEOUT")
 
 
 # Sessions that may not take long
