@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import statistics
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -480,6 +481,46 @@ def test_users_purchases_and_conversion_are_those_of_the_views_that_are_left(
     by_day = parted(lambda view: (view.at.date(), oracle.source(view)[0]))
     assert rows_of(sold, "clickstream", "conversion_days", values) == by_day
     assert sorted(rows_of(sold, "clickstream", "sources", values)) == parted(oracle.source, True)
+
+
+@narrowed
+def test_sessions_are_those_that_began_in_the_time_by_the_source(
+    sold: Shop, values: dict[str, str], kept: Callable[[PageView], bool]
+) -> None:
+    first, last = values.get("from", "0001-01-01"), values.get("to", "9999-12-31")
+    sessions = [
+        (started, ended, count, entry)
+        for _, started, ended, count, entry, _, referer, campaign in sold.marts().sessions
+        if first <= str(started.date()) <= last  # type: ignore[attr-defined]
+        and values.get("referer", referer) == referer
+        and values.get("campaign", campaign) == campaign
+    ]
+    depths = [count for _, _, count, _ in sessions]
+    lengths = [(ended - started).total_seconds() for started, ended, *_ in sessions]  # type: ignore[operator]
+    singles = depths.count(1)
+    assert rows_of(sold, "clickstream", "sessions", values) == [(len(sessions),)]
+    depth = pytest.approx(statistics.mean(depths), abs=0.051) if depths else None  # to one digit
+    assert rows_of(sold, "clickstream", "session_depth", values) == [(depth,)]
+    median = pytest.approx(statistics.median(lengths)) if lengths else None
+    assert rows_of(sold, "clickstream", "session_time", values) == [(median,)]
+    assert rows_of(sold, "clickstream", "session_single", values) == [(share(singles, len(depths)),)]
+    days = rows_of(sold, "clickstream", "sessions_days", values)
+    assert [(day, longer + single) for day, longer, single in days] == sorted(
+        Counter(started.date() for started, *_ in sessions).items()
+    )
+    assert sum(single for *_, single in days) == singles
+    pages = Counter(entry for *_, entry in sessions)
+    assert (
+        rows_of(sold, "clickstream", "entry_pages", values)
+        == sorted(pages.items(), key=lambda page: (-page[1], str(page[0]).encode()))[:10]
+    )
+
+
+def test_what_came_of_sessions_is_the_mart_by_its_source(sold: Shop) -> None:
+    rows = sold.query("select * from cdm.source_conversions order by count_sessions desc, 1, 2")
+    assert rows_of(sold, "clickstream", "session_sources") == rows
+    referer = {"referer": str(rows[0][0])}
+    assert rows_of(sold, "clickstream", "session_sources", referer) == [row for row in rows if row[0] == rows[0][0]]
 
 
 @narrowed

@@ -4,6 +4,7 @@ nothing behind."""
 from __future__ import annotations
 
 import json
+import re
 import secrets
 import threading
 import time
@@ -20,6 +21,7 @@ import psycopg
 import pytest
 from clickmart import rehearsal
 from clickmart.applying import ApplyReport
+from clickmart.dashboards import read_dashboards
 from clickmart.errors import ProjectError, SqlError, UsageError, WarehouseError
 from clickmart.mart_differences import MartDifference
 from clickmart.project import Project, init_project, read_project
@@ -478,7 +480,8 @@ def test_a_card_that_would_break_is_named_with_its_line(sold: Shop, folder: Path
     change = "alter table cdm.depots drop column opened_on; alter table cdm.depots rename size to area;"
     write_files(folder, {"migrations/0101_shop.sql": change})
     _, found = rehearse(sold, folder)
-    assert found.cards == len(cards) + 20
+    built_in = sum(len(dashboard.cards) for dashboard in read_dashboards(read_project()))
+    assert found.cards == len(cards) + built_in
     said = {card.path: (card.message.partition("\n")[0], card.is_by_change) for card in found.broken_cards}
     path = "dashboards/shop/"
     assert said == {
@@ -494,7 +497,7 @@ def test_a_card_that_would_break_is_named_with_its_line(sold: Shop, folder: Path
     result = run("apply", "--plan", "--data", "--project", str(folder), dsn=sold.dsn)
     assert (result.exit_code, result.stderr) == (1, "clickmart: a card would break\n")
     lines = result.stdout.splitlines()
-    assert lines[lines.index("4 of 26 cards would break:") + 1 :][:3] == [
+    assert lines[lines.index(f"4 of {found.cards} cards would break:") + 1 :][:3] == [
         "  dashboards/shop/drawn.sql: gives no column 'size', which dashboard.toml names; there are name, area",
         '  dashboards/shop/lost.sql:2:11: column "opened_on" does not exist',
         "    2 |     name, opened_on",
@@ -508,7 +511,7 @@ def test_a_card_that_is_broken_already_is_no_reason_to_fail(sold: Shop, folder: 
     sold.load(*events_of(LATER))
     result = run("apply", "--plan", "--data", "--project", str(folder), dsn=sold.dsn)
     assert (result.exit_code, result.stderr) == (0, "")
-    assert "no card of 21 would break\nbroken already, before the change:\n" in result.stdout
+    assert re.search("no card of [0-9]+ would break\nbroken already, before the change:\n", result.stdout)
 
 
 # Locks, and whom they keep waiting
@@ -751,7 +754,7 @@ def test_what_is_printed(sold: Shop, folder: Path) -> None:
         "-  true      10",
         "... 1 more row",
     ]
-    assert lines[-1] == "no card of 20 would break"
+    assert re.fullmatch("no card of [0-9]+ would break", lines[-1])
     said = run_json(*arguments, dsn=sold.dsn)
     assert list(said) == [*json.loads(json.dumps(said))]
     assert list(said["data"]) == [
