@@ -192,6 +192,31 @@ def test_two_purchases_of_one_session_are_one_conversion(shop: Shop) -> None:
     ) == [(1, 1, 2)]
 
 
+def test_a_purchase_at_the_instant_at_which_its_session_begins_is_of_it(shop: Shop) -> None:
+    pages = ("product_a", "cart", "payment", "confirmation")
+    rows = "".join(f"u1 | 10:00 | /{page} | r1\n" for page in pages)
+    shop.load(*events_of(f"user | at | page | referer\n{rows}"))
+    shop.refresh()
+    assert shop.query("select last_referer_url, last_touch_at = confirmed_at from cdm.attributions") == [("r1", True)]
+    counts = "count_sessions, count_converting_sessions, count_purchases, count_first_touch, count_last_touch"
+    assert shop.query(f"select {counts} from cdm.source_conversions") == [(1, 1, 1, 1, 1)]
+
+
+def test_the_first_session_is_the_earliest_wherever_its_row_is(shop: Shop) -> None:
+    """Also where no index gives the sessions in their order."""
+    pages = ("product_a", "cart", "payment", "confirmation")
+    rows = "".join(f"u1 | 12:0{n} | /{page} | r2\n" for n, page in enumerate(pages))
+    for timeline in (rows, "u1 | 10:00 | /home | r1\n"):
+        shop.load(*events_of(f"user | at | page | referer\n{timeline}"))
+        shop.refresh()
+    shop.connection.execute("set enable_indexscan = off; set enable_bitmapscan = off; set enable_indexonlyscan = off")
+    assert shop.query("select first_referer_url, last_referer_url from cdm.attributions") == [("r1", "r2")]
+    assert shop.query("select referer_url, count_purchases from cdm.source_conversions order by 1") == [
+        ("r1", 0),
+        ("r2", 1),
+    ]
+
+
 @pytest.mark.parametrize(
     ("gap", "problem"),
     [("a while", "is no interval"), ("-1 minute", "is below zero"), ("300000 years", "is no interval")],
