@@ -274,7 +274,6 @@ def _apply_migration(connection: Connection, project: Project, migration: Migrat
 
 def refresh(connection: Connection, project: Project, *, full: bool, jobs: int | None) -> tuple[int, int, bool]:
     """Takes the new loads into the marts: how many loads and rows, and whether marts were built anew."""
-    connection.add_notice_handler(_log_notice)
     if jobs is not None:
         for name in ("max_parallel_workers_per_gather", "max_parallel_maintenance_workers"):
             connection.execute("select set_config(%s, %s, true)", (name, str(jobs - 1)))
@@ -282,8 +281,12 @@ def refresh(connection: Connection, project: Project, *, full: bool, jobs: int |
         found = connection.execute("select to_regprocedure(%s) is not null", (_REFRESH,)).fetchone()
         if not (found and found[0]):
             raise ProjectError(f"no function {_REFRESH}: a file of sql/ must make it, as sql/cdm/30_refresh.sql does")
-        row = connection.execute("select count_loads, count_rows, is_rebuilt from cdm.refresh(%s)", (full,)).fetchone()
-    loads, rows, rebuilt = row or (0, 0, False)
+        connection.add_notice_handler(_log_notice)
+        try:
+            cursor = connection.execute("select count_loads, count_rows, is_rebuilt from cdm.refresh(%s)", (full,))
+        finally:
+            connection.remove_notice_handler(_log_notice)
+    loads, rows, rebuilt = cursor.fetchone() or (0, 0, False)
     return int(str(loads)), int(str(rows)), bool(rebuilt)
 
 

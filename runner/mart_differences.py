@@ -116,8 +116,8 @@ class MartDifference:
             if columns:
                 yield f"{'columns' if len(columns) > 1 else 'column'} {', '.join(columns)} {what}"
         counts = [
-            f"{counted(count, 'row')} {verb}{'es' * (verb == 'go' and count == 1) or 's' * (count == 1)}"
-            for count, verb in ((self.count_go, "go"), (self.count_come, "come"))
+            f"{counted(count, 'row')} {one if count == 1 else many}"
+            for count, one, many in ((self.count_go, "goes", "go"), (self.count_come, "comes", "come"))
             if count
         ]
         if counts:
@@ -210,16 +210,17 @@ def _difference(
         "-coalesce(sum(excess) filter (where excess < 0), 0) from pg_temp.differing_rows"
     ).fetchone()
     numbers = [name for name in common if now[name].is_number]
-    order = [sql.SQL("differing.{}").format(sql.Identifier(name)) for name in common if name not in numbers]
-    order.append(sql.SQL("excess > {}").format(sql.Literal(0)))
-    order += [sql.SQL("differing.{}").format(sql.Identifier(name)) for name in numbers]
+    others = [name for name in common if name not in numbers]
+    by_others, by_numbers = (
+        [sql.SQL("differing.{}").format(sql.Identifier(name)) for name in part] for part in (others, numbers)
+    )
     rows = connection.execute(
         sql.SQL(
             "select excess > 0, {texts} from pg_temp.differing_rows as differing "
             "cross join lateral generate_series(1, abs(excess)) order by {order} limit {limit}"
         ).format(
             texts=sql.SQL(", ").join(sql.SQL("differing.{}::text").format(sql.Identifier(name)) for name in common),
-            order=sql.SQL(", ").join(order),
+            order=sql.SQL(", ").join([*by_others, sql.SQL("excess > 0"), *by_numbers]),
             limit=sql.Literal(limit),
         )
     ).fetchall()

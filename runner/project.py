@@ -31,7 +31,7 @@ PARTS: Final = ("migrations", "sql", "sources", "dashboards")
 LAYERS: Final = ("stage", "cdm")
 NO_TRANSACTION: Final = "-- clickmart: no transaction"
 #: Statements that begin or end a transaction; a rollback to a savepoint does neither.
-_TRANSACTION_WORDS: Final = frozenset({"begin", "start", "commit", "end", "rollback", "abort"})
+TRANSACTION_WORDS: Final = frozenset({"begin", "start", "commit", "end", "rollback", "abort"})
 _CLIENT_COPY: Final = re.compile(r"\b(?:stdin|stdout)\b", re.IGNORECASE)
 
 
@@ -207,7 +207,7 @@ class Project:
                 problem = "copy from stdin or to stdout needs psql at the other end; write insert instead"
             elif not in_transaction or words == "rollback to":
                 continue
-            elif statement.words[0] in _TRANSACTION_WORDS or words == "prepare transaction":
+            elif statement.words[0] in TRANSACTION_WORDS or words == "prepare transaction":
                 whose = "the migration and its ledger row are" if path.startswith("migrations/") else "all files are"
                 problem = f"{words} would break the one transaction that {whose}; leave it out"
                 if path.startswith("migrations/"):

@@ -19,7 +19,7 @@ from .errors import ProjectError, SqlError
 from .mart_differences import MartDifference, Marts, differences, marts_of, snapshot
 from .plan import Plan
 from .progress import progress
-from .project import Project
+from .project import TRANSACTION_WORDS, Project
 from .rehearsal_locks import Held, Locks, RawLayerLockedError
 from .rehearsal_report import BrokenCard, Rehearsal, Step
 from .shadow import RAW, Shadow, project_schemas, real_schema, shadowed
@@ -210,8 +210,10 @@ class _Rehearsing:
 
 
 def _filter_values(dashboard: Dashboard, card: Card) -> Iterator[dict[str, str]]:
-    """All filters of a card with a value; and none, where it has no need of one."""
+    """All filters of a card with a value; and none, where it has some and no need of them."""
     yield {name: _FILTER_VALUES[dashboard.filters[name].type] for name in card.variables}
+    if not card.variables:
+        return
     try:
         query_of(card, {})
     except ProjectError:
@@ -232,7 +234,7 @@ def _in_transaction(path: str, statement: Statement) -> Statement | None:
     word = statement.words[0]
     if word in ("rollback", "abort"):
         raise ProjectError(f"{path}: {word} can't be tried, since all is tried in one transaction")
-    if word in ("begin", "start", "commit", "end", "vacuum"):
+    if word in TRANSACTION_WORDS or word == "vacuum":
         return None
     text = statement.text
     for token in tokens(text):

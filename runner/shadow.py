@@ -150,8 +150,8 @@ def _copy(connection: Connection, schemas: Iterable[str], *, copy_raw: bool) -> 
         for schema, name, *_ in tables:
             copy, _ = _both(schema, name)
             # An autovacuum would wait for what is tried, and others for the autovacuum.
-            options = sql.SQL("autovacuum_enabled = off, toast.autovacuum_enabled = off")
-            connection.execute(sql.SQL("alter table {} set ({})").format(copy, options))
+            quiet = sql.SQL("alter table {} set (autovacuum_enabled = off, toast.autovacuum_enabled = off)")
+            connection.execute(quiet.format(copy))
             connection.execute(sql.SQL("analyze {}").format(copy))
         shadow._give_back_names(connection)
     return shadow

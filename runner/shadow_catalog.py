@@ -10,7 +10,12 @@ from typing import Final
 #: How the objects are made that stand in the schemas, but for what belongs to an extension: with an empty search path
 #: PostgreSQL names each with its schema. `late`: once the rows are there.
 OBJECTS: Final = """
-    with objects (classid, oid, late, statement) as (
+    with relations as (
+        select oid
+        from pg_class
+        where relnamespace = any (%(schemas)s::oid[]) and oid != all (%(raw)s::oid[])
+    ),
+    objects (classid, oid, late, statement) as (
         select 'pg_type'::regclass, types.oid, false, format(
             'create type %%s as enum (%%s)', types.oid::regtype,
             (select string_agg(quote_literal(enumlabel), ', ' order by enumsortorder)
@@ -90,8 +95,7 @@ OBJECTS: Final = """
         from pg_class as tables
         where
             tables.relkind in ('r', 'p', 'c')
-            and tables.relnamespace = any (%(schemas)s::oid[])
-            and tables.oid != all (%(raw)s::oid[])
+            and tables.oid in (select oid from relations)
         union all
         select 'pg_class'::regclass, views.oid, views.relkind = 'm', concat(
             case views.relkind when 'm' then 'create materialized view ' else 'create view ' end, views.oid::regclass,
@@ -113,8 +117,7 @@ OBJECTS: Final = """
         inner join pg_attribute on attrelid = adrelid and attnum = adnum
         where
             attgenerated = ''
-            and adrelid != all (%(raw)s::oid[])
-            and (select relnamespace from pg_class where oid = adrelid) = any (%(schemas)s::oid[])
+            and adrelid in (select oid from relations)
         union all
         select 'pg_constraint'::regclass, constraints.oid, true, format(
             'alter table %%s add constraint %%I %%s', conrelid::regclass, conname, pg_get_constraintdef(oid)
@@ -124,8 +127,7 @@ OBJECTS: Final = """
             contype in ('p', 'u', 'x', 'c', 'f')
             and conislocal
             and conparentid = 0
-            and conrelid != all (%(raw)s::oid[])
-            and (select relnamespace from pg_class where oid = conrelid) = any (%(schemas)s::oid[])
+            and conrelid in (select oid from relations)
         union all
         select 'pg_class'::regclass, indexes.oid, true, pg_get_indexdef(indexes.oid)
         from pg_class as indexes
@@ -134,16 +136,14 @@ OBJECTS: Final = """
             indisvalid
             and not indexes.relispartition
             and not exists (select from pg_constraint where conindid = indexes.oid and contype != 'f')
-            and indrelid != all (%(raw)s::oid[])
-            and indexes.relnamespace = any (%(schemas)s::oid[])
+            and indrelid in (select oid from relations)
         union all
         select 'pg_trigger'::regclass, triggers.oid, true, pg_get_triggerdef(triggers.oid)
         from pg_trigger as triggers
         where
             not tgisinternal
             and tgparentid = 0
-            and tgrelid != all (%(raw)s::oid[])
-            and (select relnamespace from pg_class where oid = tgrelid) = any (%(schemas)s::oid[])
+            and tgrelid in (select oid from relations)
         union all
         select 'pg_statistic_ext'::regclass, statistics.oid, true, pg_get_statisticsobjdef(statistics.oid)
         from pg_statistic_ext as statistics

@@ -616,11 +616,9 @@ def test_readers_and_loads_go_on_meanwhile_and_an_apply_waits(server: Server, fo
         assert not shop.query("select from pg_namespace where nspname like 'clickmart\\_%'")
         assert (applied.new_loads, shop.query("select a from cdm.made_meanwhile")) == (13, [(1,)])
         assert found[0].rehearsal
-        assert said_of(found[0].rehearsal, "cdm.events_hours") == (0, 4)
-
-
-def said_of(found: Rehearsal, mart: str) -> tuple[int, int]:
-    return next((one.count_come, one.count_go) for one in found.differences if one.mart == mart)
+        hours = said(found[0].rehearsal, "events_hours")
+        assert hours is not None
+        assert (hours.count_come, hours.count_go) == (0, 4)
 
 
 # What goes wrong
