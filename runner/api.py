@@ -372,8 +372,8 @@ def test(  # the command's name
 def explain(user: str, *, only_steps: bool = False, last: int | None = None, dsn: str | None = None) -> Timeline:
     """The page views of a user in their order, each with what became of it on the way to a purchase. Only reads.
 
-    `only_steps` leaves out the pages that are no step, which the whole of stage.page_views is read for. `last` is how
-    many views, the last ones; None is all. Raises ClickmartError where the marts know no view of the user.
+    `only_steps` leaves out the pages that are no step. `last` is how many views, the last ones; None is all. Raises
+    ClickmartError where the marts know no view of the user.
     """
     from .timeline import explain_user
 

@@ -115,7 +115,7 @@ def plan_and_ledger(
 def apply(warehouse: Warehouse, project: Project, *, full: bool = False, jobs: int | None = None) -> ApplyReport:
     """Brings the warehouse up to date with the project and its loads.
 
-    `full` builds all marts anew; `jobs` is how many processes of the server may work on one statement of the refresh,
+    `full` builds all marts anew; `jobs` is how many processes of the server work on one statement of the refresh,
     None being the server's own setting. Raises ProjectError for an unknown or drifted migration or a bad setting,
     before anything runs, and SqlError for what PostgreSQL refuses: then the migrations before it stand, and nothing of
     the files and the refresh does.
@@ -275,8 +275,15 @@ def _apply_migration(connection: Connection, project: Project, migration: Migrat
 def refresh(connection: Connection, project: Project, *, full: bool, jobs: int | None) -> tuple[int, int, bool]:
     """Takes the new loads into the marts: how many loads and rows, and whether marts were built anew."""
     if jobs is not None:
-        for name in ("max_parallel_workers_per_gather", "max_parallel_maintenance_workers"):
-            connection.execute("select set_config(%s, %s, true)", (name, str(jobs - 1)))
+        # Of several processes the session's own only collects what the others make: the planner leaves nothing that has
+        # no parts to one process beside it.
+        workers = str(jobs if jobs > 1 else 0)
+        for name, value in {
+            "max_parallel_workers_per_gather": workers,
+            "max_parallel_maintenance_workers": workers,
+            "parallel_leader_participation": "off",
+        }.items():
+            connection.execute("select set_config(%s, %s, true)", (name, value))
     with _said_of(project, _REFRESH):
         found = connection.execute("select to_regprocedure(%s) is not null", (_REFRESH,)).fetchone()
         if not (found and found[0]):

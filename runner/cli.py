@@ -282,7 +282,7 @@ main.add_command(rejects)
     "--jobs",
     metavar="N",
     type=click.IntRange(min=1),
-    help="Let up to N processes of the server work on the refresh; left out, as the server is set.",
+    help="Let N processes of the server work on the refresh; left out, as the server is set.",
 )
 @project_option
 @json_option
@@ -488,9 +488,6 @@ def explain(dsn: str | None, subject: tuple[str, ...], only_steps: bool, last: i
     since no product came since the last cart, before the purchase window and so on. With the word purchase and its id
     in cdm.purchases: the views on the way to that purchase. Only reads what the marts have taken in; psql and Metabase
     have the same as cdm.explain_user and cdm.explain_purchase.
-
-    The steps are found by index. Other pages are not, so all page views are read for them: --steps is quick on any
-    history.
 
     Ends with 1 if there is no such user or purchase.
 

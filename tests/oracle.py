@@ -405,7 +405,7 @@ def sessions(views: Sequence[PageView], settings: Settings = DEFAULTS) -> list[t
     for user in sorted({view.user for view in views if view.user is not None}, key=str.encode):
         parts: list[list[PageView]] = []
         for view in in_order([view for view in views if view.user == user]):
-            if parts and view.at <= parts[-1][-1].at + settings.session_gap:
+            if parts and view.at - parts[-1][-1].at <= settings.session_gap:
                 parts[-1].append(view)
             else:
                 parts.append([view])

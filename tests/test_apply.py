@@ -334,17 +334,19 @@ def test_full_builds_anew_and_says_so(dsn: str) -> None:
     assert str(report).startswith("refresh: 0 new loads, 0 rows, marts built anew\napplied in ")
 
 
-@pytest.mark.parametrize("jobs", [1, 3])
-def test_jobs_bounds_the_processes_of_the_refresh_and_changes_no_mart(
-    empty_dsn: str, tmp_path: Path, jobs: int
+@pytest.mark.parametrize(("jobs", "workers"), [(1, 0), (2, 2), (3, 3)])
+def test_jobs_is_how_many_processes_work_on_the_refresh_beside_the_one_that_collects(
+    empty_dsn: str, tmp_path: Path, jobs: int, workers: int
 ) -> None:
     seen = (
         'create or replace function cdm.refresh("full" boolean default false) '
         "returns table (count_loads bigint, count_rows bigint, is_rebuilt boolean) language sql as $$ "
-        "select current_setting('max_parallel_workers_per_gather')::bigint, 0::bigint, false $$;"
+        "select current_setting('max_parallel_workers_per_gather')::bigint, 0::bigint, "
+        "current_setting('parallel_leader_participation')::boolean $$;"
     )
     project = smallest_project(tmp_path, {"sql/cdm/90_refresh.sql": seen})
-    assert applying.apply(Warehouse(empty_dsn), project, jobs=jobs).new_loads == jobs - 1
+    report = applying.apply(Warehouse(empty_dsn), project, jobs=jobs)
+    assert (report.new_loads, report.rebuilt) == (workers, False)
     with pytest.raises(UsageError, match=r"^jobs must be 1 or more, found 0$"):
         clickmart.apply(dsn=empty_dsn, jobs=0)
 

@@ -626,7 +626,7 @@ def test_readers_and_loads_go_on_meanwhile_and_an_apply_waits(server: Server, fo
 
 def test_a_change_that_fails_says_where_and_leaves_nothing(sold: Shop, folder: Path) -> None:
     file = folder / "sql/cdm/20_events_hours.sql"
-    file.write_text(file.read_text().replace("sum(sign)", "sum(signs)"))
+    file.write_text(file.read_text().replace("count(*)", "count(signs)"))
     sold.load(*events_of(LATER))
     before = sold.query(EVERYTHING)
     result = run("apply", "--plan", "--data", "--project", str(folder), dsn=sold.dsn)

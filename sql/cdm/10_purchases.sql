@@ -38,9 +38,9 @@ window later_views as (
 {% set last_payment %}max(viewed_at) filter (where step = 'payment'){% endset -%}
 {#- A product is bought if the next view of a product or cart is a cart, and a payment of the path comes after that. -#}
 {% set is_bought %}step = 'product' and next_cart_at <= paid_at and next_cart_at < coalesce(next_product_at, 'infinity'){% endset -%}
-{% macro purchases_from(views) -%}
+{% macro purchases_from(views, of_users="user_id is not null") -%}
 with step_views as (
-    {{ later_steps(views ~ "\nwhere user_id is not null and step is not null") | indent(4) }}
+    {{ later_steps(views ~ "\nwhere step is not null and " ~ of_users) | indent(4) }}
 ),
 path_views as (
     select
@@ -94,15 +94,47 @@ from (
     select {{ purchase_columns }} from {{ standing }}
 ) as came
 {%- endmacro -%}
+create or replace function cdm.changed_purchases(first_hash bigint, last_hash bigint)
+returns table (
+    sign integer,
+    user_id text,
+    first_product_at timestamp,
+    first_cart_at timestamp,
+    paid_at timestamp,
+    confirmed_at timestamp,
+    count_products bigint,
+    page_urls text[],
+    referer_url text,
+    utm_campaign text
+)
+language plpgsql stable parallel safe
+cost 10000000
+set plan_cache_mode = force_custom_plan as $$
+#variable_conflict use_column
+begin
+    return query
+    with expected as materialized (
+        {{ purchases_from("stage.page_views", "user_id is not null and user_hash between first_hash and last_hash") | indent(8) }}
+    ),
+    standing as materialized (
+        select *
+        from cdm.purchases
+        where hashtextextended(user_id, 0) between first_hash and last_hash
+    )
+    {{ changed_purchases("standing", "expected") | indent(4) }};
+end
+$$;
+
+comment on function cdm.changed_purchases(bigint, bigint) is
+'What comes (sign 1) and goes (-1) of the purchases of users of these hashes.';
+
 create or replace function cdm.refresh_purchases(rebuild boolean) returns void
 language plpgsql as $$
 begin
     if rebuild then
-        create temporary table changed_purchases on commit drop as
-        with all_purchases as materialized (
-            select {{ purchase_columns }} from cdm.computed_purchases
-        )
-        {{ changed_purchases("cdm.purchases", "all_purchases") | indent(8) }};
+        execute
+            'create temporary table changed_purchases on commit drop as '
+            || stage.over_all_users('cdm.changed_purchases');
     else
         create temporary table changed_purchases on commit drop as
         with changed_instants as (

@@ -29,7 +29,6 @@ begin
         where
             page_views.user_hash = hashtextextended(of_user, 0)
             and page_views.user_id = of_user
-            -- Steps are found by index, the other pages by reading the whole table.
             and (page_views.step is not null or not only_steps)
     ),
     step_views as (

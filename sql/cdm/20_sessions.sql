@@ -52,6 +52,7 @@ select views.*
 from stage.page_views as views
 where
     {{ is_open }}
+    and views.user_hash = hashtextextended(merged.user_id, 0)
     and views.viewed_at = {{ instant }}
     and views.user_id = merged.user_id
 order by
@@ -62,26 +63,57 @@ limit 1
 {% macro of_user(row) -%}hashtextextended(sessions.user_id, 0) = hashtextextended({{ row }}.user_id, 0)
 and sessions.user_id = {{ row }}.user_id
 {%- endmacro -%}
+create or replace function cdm.changed_sessions(first_hash bigint, last_hash bigint)
+returns table (
+    id bigint,
+    user_id text,
+    started_at timestamp,
+    ended_at timestamp,
+    count_views bigint,
+    entry_page_url text,
+    exit_page_url text,
+    referer_url text,
+    utm_campaign text
+)
+language plpgsql stable parallel safe
+cost 10000000
+set plan_cache_mode = force_custom_plan as $$
+#variable_conflict use_column
+begin
+    return query
+    with expected as (
+        {{ sessions_of("stage.page_views", "user_id is not null and user_hash between first_hash and last_hash") | indent(8) }}
+    ),
+    standing as (
+        select *
+        from cdm.sessions
+        where hashtextextended(user_id, 0) between first_hash and last_hash
+    )
+    select
+        standing.id,
+        expected.*
+    from expected
+    full join standing using (user_id, started_at)
+    where
+        (expected.ended_at, expected.count_views, expected.entry_page_url, expected.exit_page_url,
+        expected.referer_url, expected.utm_campaign)
+        is distinct from
+        (standing.ended_at, standing.count_views, standing.entry_page_url, standing.exit_page_url,
+        standing.referer_url, standing.utm_campaign);
+end
+$$;
+
+comment on function cdm.changed_sessions(bigint, bigint) is
+'What becomes of the sessions of users of these hashes: one without an id is new, one without an instant is gone.';
+
 create or replace function cdm.refresh_sessions(rebuild boolean) returns void
 language plpgsql as $$
 begin
-    -- What becomes of each session: one without an id is new, one without an instant is gone.
+    -- One without an id is new, one without an instant is gone.
     if rebuild then
-        create temporary table changed_sessions on commit drop as
-        with expected as materialized (
-            {{ sessions_of("stage.page_views") | indent(12) }}
-        )
-        select
-            standing.id,
-            expected.*
-        from expected
-        full join cdm.sessions as standing using (user_id, started_at)
-        where
-            (expected.ended_at, expected.count_views, expected.entry_page_url, expected.exit_page_url,
-            expected.referer_url, expected.utm_campaign)
-            is distinct from
-            (standing.ended_at, standing.count_views, standing.entry_page_url, standing.exit_page_url,
-            standing.referer_url, standing.utm_campaign);
+        execute
+            'create temporary table changed_sessions on commit drop as '
+            || stage.over_all_users('cdm.changed_sessions');
     else
         create temporary table changed_sessions on commit drop as
         with came as materialized (

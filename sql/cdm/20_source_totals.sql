@@ -1,4 +1,4 @@
-{% from "macros.jinja" import user_source_hash -%}
+{% from "macros.jinja" import user_source_hashes -%}
 -- cdm.source_totals: one row per source, a pair of referer and campaign that a user's page view carries.
 -- Reads pg_temp.changed_user_days and pg_temp.changed_purchases with cdm.user_days as it now stands, or cdm.user_days
 -- and cdm.purchases for a rebuild. Writes cdm.source_totals.
@@ -33,7 +33,7 @@ begin
                 select
                 from cdm.user_days as days
                 where
-                    {{ user_source_hash("days") }} = {{ user_source_hash("changes") }}
+                    {{ user_source_hashes("days") }} = {{ user_source_hashes("changes") }}
                     and days.user_id = changes.user_id
                     and days.referer_url = changes.referer_url
                     and days.utm_campaign = changes.utm_campaign

@@ -1,4 +1,4 @@
-{% from "macros.jinja" import comments_on_user_days, user_source_hash -%}
+{% from "macros.jinja" import comments_on_user_days, user_source_hashes -%}
 -- cdm.user_days: one row per user, day and source (referer and campaign) that the user's page views of that day carry.
 -- Reads pg_temp.changed_views, or stage.page_views for a rebuild. Writes cdm.user_days, and to
 -- pg_temp.changed_user_days what is added to it, with whether the user had come by the source before, on whatever day.
@@ -32,41 +32,68 @@ sum(count_cart_views)::bigint as count_cart_views,
 sum(count_payment_views)::bigint as count_payment_views,
 sum(count_confirmation_views)::bigint as count_confirmation_views
 {%- endset -%}
-create or replace function cdm.refresh_user_days(rebuild boolean) returns void
-language plpgsql
--- A rebuild keeps some 300 bytes for each user and day at hand; to sort all page views instead takes twice the time.
+create or replace function cdm.changed_user_days(first_hash bigint, last_hash bigint)
+returns table (
+    day date,
+    user_id text,
+    referer_url text,
+    utm_campaign text,
+    count_views bigint,
+    count_product_views bigint,
+    count_cart_views bigint,
+    count_payment_views bigint,
+    count_confirmation_views bigint
+)
+language plpgsql stable parallel safe
+cost 10000000
+set plan_cache_mode = force_custom_plan
+-- Some 300 bytes for each user and day are kept at hand; to sort all page views instead takes twice the time.
 set hash_mem_multiplier = 4 as $$
+#variable_conflict use_column
 begin
-    -- Several processes may compute what a new table is made of, but not what is inserted into one.
-    if rebuild then
-        create temporary table changed_user_days on commit drop as
+    return query
+    select
+        {{ sums_of_days | indent(8) }}
+    from (
+        {{ views_by_day("stage.page_views", 1) | indent(8) }}
+        and user_hash between first_hash and last_hash
+        union all
+        -- What stands is taken back, so that only what differs is written.
         select
-            {{ sums_of_days | indent(12) }},
-            null::boolean as is_known_source
-        from (
-            {{ views_by_day("stage.page_views", 1) | indent(12) }}
-            union all
-            -- What stands is taken back, so that only what differs is written.
-            select
-                day,
-                user_id,
-                referer_url,
-                utm_campaign,
-                -count_views,
-                -count_product_views,
-                -count_cart_views,
-                -count_payment_views,
-                -count_confirmation_views
-            from cdm.user_days
-        ) as signed_views
-        group by day, user_id, referer_url, utm_campaign
-        having (
-            sum(count_views),
-            sum(count_product_views),
-            sum(count_cart_views),
-            sum(count_payment_views),
-            sum(count_confirmation_views)
-        ) != (0, 0, 0, 0, 0);
+            day,
+            user_id,
+            referer_url,
+            utm_campaign,
+            -count_views,
+            -count_product_views,
+            -count_cart_views,
+            -count_payment_views,
+            -count_confirmation_views
+        from cdm.user_days
+        where hashtextextended(user_id, 0) between first_hash and last_hash
+    ) as signed_views
+    group by day, user_id, referer_url, utm_campaign
+    having (
+        sum(count_views),
+        sum(count_product_views),
+        sum(count_cart_views),
+        sum(count_payment_views),
+        sum(count_confirmation_views)
+    ) != (0, 0, 0, 0, 0);
+end
+$$;
+
+comment on function cdm.changed_user_days(bigint, bigint) is
+'What is to be added to the days of users of these hashes, by all their page views.';
+
+create or replace function cdm.refresh_user_days(rebuild boolean) returns void
+language plpgsql as $$
+begin
+    if rebuild then
+        execute
+            'create temporary table changed_user_days on commit drop as '
+            'select *, null::boolean as is_known_source from ('
+            || stage.over_all_users('cdm.changed_user_days') || ') as changes';
     else
         create temporary table changed_user_days on commit drop as
         select
@@ -75,7 +102,7 @@ begin
                 select
                 from cdm.user_days as days
                 where
-                    {{ user_source_hash("days") }} = {{ user_source_hash("changes") }}
+                    {{ user_source_hashes("days") }} = {{ user_source_hashes("changes") }}
                     and days.user_id = changes.user_id
                     and days.referer_url = changes.referer_url
                     and days.utm_campaign = changes.utm_campaign
@@ -95,7 +122,7 @@ begin
 
     merge into cdm.user_days as days
     using pg_temp.changed_user_days as changes
-        on {{ user_source_hash("changes") }} = {{ user_source_hash("days") }}
+        on {{ user_source_hashes("changes") }} = {{ user_source_hashes("days") }}
         and changes.day = days.day
         and changes.user_id = days.user_id
         and changes.referer_url = days.referer_url

@@ -41,7 +41,8 @@ begin
     is_rebuilt := rebuild.page_views or rebuild.purchases;
     if count_loads > 0 or is_rebuilt then
         drop table if exists
-        pg_temp.changed_views, pg_temp.kept_views, pg_temp.changed_user_days, pg_temp.changed_sessions, pg_temp.changed_purchases;
+        pg_temp.changed_views, pg_temp.kept_views, pg_temp.changed_purchases, pg_temp.counted_hours,
+        pg_temp.changed_user_days, pg_temp.changed_sessions;
 
         -- Lookups by index need the planner to know the tables' sizes. Autovacuum sees to that, but a server that runs
         -- for a minute a day may never get to it. A sample has a bounded size, and is taken when a table has doubled.

@@ -36,7 +36,6 @@ union all
 create or replace view checks.events_hours as
 with expected as (
     {{ hours_of_views("stage.page_views", "count(*)") | indent(4) }}
-    group by 1, 2
 )
 select
     hour_timestamp,

@@ -193,8 +193,7 @@ begin
 
     raise info 'hours, pages and sources';
     create temporary table expected_events_hours on commit drop as
-    {{ hours_of_views("pg_temp.expected_page_views", "count(*)") | indent(4) }}
-    group by 1, 2;
+    {{ hours_of_views("pg_temp.expected_page_views", "count(*)") | indent(4) }};
     get diagnostics rows_compared = row_count;
     {{ compare("events_hours", "hour_timestamp, count_events, event_type", "cdm.events_hours",
         key="hour_timestamp, event_type") | indent(4) }}

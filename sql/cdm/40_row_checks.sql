@@ -1,5 +1,6 @@
 -- Checks of single rows, as 40_checks.sql has those of what rows add up to: one view a check, its rows the failures.
 
+{% from "macros.jinja" import user_hash -%}
 {% from "stage/30_page_views.sql" import same_view -%}
 {% set taken_in = "(select loads.id from stage.loads where loads.refreshed_at is not null)" -%}
 {% macro failing_view(problem, row) -%}
@@ -19,7 +20,9 @@ with detached as (
 ),
 -- Most rows stand themselves, so that few are read as page views.
 absent_rows as materialized (
-    select parsed_events.*
+    select
+        parsed_events.*,
+        {{ user_hash("parsed_events") }} as user_hash
     from stage.parsed_events
     where
         parsed_events.batch_id in {{ taken_in }}

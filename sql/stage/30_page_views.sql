@@ -1,4 +1,4 @@
-{% from "macros.jinja" import page_view_columns -%}
+{% from "macros.jinja" import page_view_columns, user_hash -%}
 -- stage.page_views: one row per page view (docs/meaning.md 2): deliveries of one view are one row, the first loaded.
 -- Reads stage.parsed_events of the new loads. Writes stage.page_views, and the changes for the marts to
 -- pg_temp.changed_views: sign 1 for a view that came, -1 for one that went.
@@ -8,7 +8,7 @@ comment on table stage.page_views is
 'One row per page view: what of stage.events the marts are made of, deliveries of the same view being one.';
 comment on column stage.page_views.batch_id is 'The load of the delivery that stands for the view.';
 comment on column stage.page_views.row_id is 'stage.events.id of the delivery that stands for the view.';
-comment on column stage.page_views.user_hash is 'hashtextextended(user_id, 0), for the indexes; null without a user.';
+comment on column stage.page_views.user_hash is 'hashtextextended(user_id, 0), for the indexes; 0 without a user.';
 comment on column stage.page_views.user_id is
 'user_domain_id, else user_custom_id; null for a view without a user. Personal data.';
 comment on column stage.page_views.viewed_at is 'The instant in UTC.';
@@ -20,11 +20,12 @@ comment on column stage.page_views.referer_url is 'referer_url of the delivery; 
 comment on column stage.page_views.utm_campaign is 'utm_campaign of the delivery; null where it is missing.';
 comment on type stage.step is 'A step of the purchase funnel, in the order in which they are taken at one instant.';
 
--- One row per page view among those loads, deliveries of one view compared: one sort. Views without an event_id are
--- each their own, hence the row's number in their key. Rows without an instant are still there: whoever reads it leaves
--- them out behind a fence, else each timestamp is parsed once for the filter and once for the row.
+-- One row per page view among those loads, deliveries of one view compared: one sort, which seldom comes to its texts,
+-- as the user's hash and the instant tell most rows apart. Views without an event_id are each their own, hence the
+-- row's number in their key. Rows without an instant are still there: whoever reads it leaves them out behind a fence,
+-- else each timestamp is parsed once for the filter and once for the row.
 {% macro delivered_once(where) -%}
-select distinct on (user_hash, user_id, viewed_at, event_id, own_row)
+select distinct on (user_hash, viewed_at, user_id, event_id, own_row)
     batch_id,
     row_id,
     user_hash,
@@ -39,15 +40,16 @@ select distinct on (user_hash, user_id, viewed_at, event_id, own_row)
 from (
     select
         parsed_events.*,
-        hashtextextended(parsed_events.user_id, 0) as user_hash,
+        {{ user_hash("parsed_events") }} as user_hash,
         case when parsed_events.event_id is null then parsed_events.row_id end as own_row
     from stage.parsed_events
     where {{ where }}
 ) as deliveries
-order by user_hash, user_id, viewed_at, event_id, own_row, batch_id, row_id
+order by user_hash, viewed_at, user_id, event_id, own_row, batch_id, row_id
 {%- endmacro -%}
 {#- Whether two rows are deliveries of one page view. -#}
-{% macro same_view(a, b) -%}{{ a }}.viewed_at = {{ b }}.viewed_at
+{% macro same_view(a, b) -%}{{ a }}.user_hash = {{ b }}.user_hash
+and {{ a }}.viewed_at = {{ b }}.viewed_at
 and hashtextextended({{ a }}.event_id, 0) = hashtextextended({{ b }}.event_id, 0)
 and {{ a }}.event_id = {{ b }}.event_id
 and {{ a }}.user_id is not distinct from {{ b }}.user_id
@@ -84,6 +86,36 @@ $$;
 
 comment on function stage.drop_indexes(regclass) is
 'Drops the indexes of a table but the primary key, and returns the statements that build them again.';
+
+create or replace function stage.over_all_users(function_name text) returns text
+language plpgsql stable as $$
+declare
+    count_processes constant integer := current_setting('max_parallel_workers_per_gather');
+    -- The planner starts one process more for each doubling of the shares. Little is not worth their start.
+    count_shares constant integer := case
+        when
+            count_processes > 1
+            and pg_relation_size('stage.page_views') >= pg_size_bytes(current_setting('min_parallel_table_scan_size'))
+            then 2 ^ least(count_processes + 1, 7)
+        else 1
+    end;
+    share_size constant numeric := trunc(2::numeric ^ 64 / count_shares);
+begin
+    return string_agg(
+        format(
+            'select * from %s(%L, %L)',
+            function_name,
+            (number * share_size - 2::numeric ^ 63)::bigint,
+            ((number + 1) * share_size - 2::numeric ^ 63 - 1)::bigint
+        ),
+        ' union all '
+    )
+    from generate_series(0, count_shares - 1) as number;
+end
+$$;
+
+comment on function stage.over_all_users(text) is
+'A query that calls a function of the first and last user_hash for all users, share by share, several processes at it.';
 
 create or replace function stage.refresh_page_views(new_loads bigint[], rebuild boolean) returns void
 language plpgsql as $$
