@@ -31,6 +31,12 @@ class Found:
     separator: bytes
     is_whole: bool
 
+    @property
+    def local_path(self) -> str:
+        """Where an executor finds the file by itself; nothing where only Spark does."""
+        path = self.status.path
+        return path.removeprefix("file:") if path.startswith("file:/") else ""
+
     def numbered(self, load: int) -> BulkFile:
         return BulkFile(load, self.name, self.format, self.status.size, self.separator, self.is_whole)
 

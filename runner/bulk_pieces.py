@@ -1,7 +1,8 @@
 """Pieces of files to the tables of a bulk load, each in one transaction: what runs where the files are read.
 
-Spark hands on a file as rows of text, each with the separator that stood behind it: put together they are the file's
-bytes again, and go the way that every load goes. Nothing here knows of Spark.
+A local file is read here, from one byte to another. Of others Spark hands on rows of text, each with the separator that
+stood behind it: put together they are the file's bytes again. Either way they go the way that every load goes. Nothing
+here knows of Spark.
 """
 
 from __future__ import annotations
@@ -9,10 +10,11 @@ from __future__ import annotations
 import io
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from itertools import chain, groupby
-from typing import Any, Final
+from pathlib import Path
+from typing import Any, Final, Protocol
 
 import psycopg
 
@@ -20,7 +22,7 @@ from .errors import LoadError
 from .event_writer import EventWriter
 from .hadoop_files import uri_of
 from .loading import refused, unread
-from .paths import Format
+from .paths import Format, naming
 from .readers import Source
 from .reject_file import RejectFile, RejectTable
 from .streams import InputFile, temporary_file
@@ -29,6 +31,8 @@ from .warehouse import Connection
 BOM: Final = b"\xef\xbb\xbf"
 CHANGED: Final = "the file changed while it was read: load it once nothing writes to it"
 _SPOOL_BYTES: Final = 2**20
+_BLOCK_BYTES: Final = 2**20
+_LINES: Final = Format("jsonl", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +71,24 @@ class Piece:
     problem: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A piece of a local file: all of a whole one, else the lines that begin from `start` on and before `end`."""
+
+    file: BulkFile
+    path: str
+    start: int
+    end: int
+
+
+class _Read(Protocol):
+    """A piece on its way: what reads it, and how many lines and bytes have come so far."""
+
+    source: Source
+    count: int
+    size: int
+
+
 Connect = Callable[[], AbstractContextManager[Connection]]
 
 
@@ -79,26 +101,56 @@ def write_pieces(
     """
     with connect() as connection:
         for (uri, start), chunks in groupby(_chunks(batches), key=lambda chunk: chunk[0]):
-            texts = _Texts(text for _, text in chunks)
-            yield _write_piece(connection, files[uri_of(uri)], start, texts, first_load)
+            file = files[uri_of(uri)]
+            yield _write_piece(connection, file, start, lambda: _Texts(file, (text for _, text in chunks)), first_load)  # noqa: B023
+
+
+def write_spans(spans: Iterable[Span], first_load: int, connect: Connect) -> Iterator[Piece]:
+    """Writes spans of local files, one after the other.
+
+    A file that can't be read is a problem of its pieces. Raises WarehouseError where the connection is lost.
+    """
+    with connect() as connection:
+        for span in spans:
+            with ExitStack() as opened:
+
+                def read(span: Span = span, opened: ExitStack = opened) -> _Read:
+                    with naming(span.path):
+                        file = opened.enter_context(Path(span.path).open("rb", buffering=0))
+                    return _Whole(span, file) if span.file.is_whole else _Lines(span, file)
+
+                yield _write_piece(connection, span.file, span.start, read, first_load)
+
+
+def cut(files: Iterable[tuple[BulkFile, str]], largest: int) -> Iterator[Span]:
+    """The files, each with its local path, as spans: of at most so many bytes where their lines can be told apart."""
+    for file, path in files:
+        if file.is_whole:
+            yield Span(file, path, 0, file.size)
+        else:
+            for start in range(0, file.size, largest):
+                yield Span(file, path, start, min(start + largest, file.size))
 
 
 def check_without_bytes(file: BulkFile) -> Piece:
     """What is to be said of a file of no bytes, of which Spark hands on nothing."""
     try:
-        for _ in _source(file, iter(())).batches():
+        for _ in _Texts(file, ()).source.batches():
             pass
     except LoadError as error:
         return Piece(file.load, 0, 0, problem=unread(error, file.name))
     return Piece(file.load, 0, 0)
 
 
-def _write_piece(connection: Connection, file: BulkFile, start: int, texts: _Texts, first_load: int) -> Piece:
+def _write_piece(
+    connection: Connection, file: BulkFile, start: int, begin: Callable[[], _Read], first_load: int
+) -> Piece:
     table = RejectTable(f"rejects_{first_load}", "piece_start")
-    problem = ""
+    read: _Read | None = None
     try:
         with connection.transaction(), temporary_file(_SPOOL_BYTES) as spool:
-            source = _source(file, iter(texts))
+            read = begin()
+            source = read.source
             rejects = RejectFile(spool, file.load, start, source.raw_bytes, table)
             writer = EventWriter(connection, file.load, file.name, rejects, f"events_{first_load}")
             writer.write_rows(source.batches())
@@ -108,8 +160,8 @@ def _write_piece(connection: Connection, file: BulkFile, start: int, texts: _Tex
         return Piece(
             file.load,
             start,
-            texts.size,
-            texts.count,
+            read.size,
+            read.count,
             writer.rows_loaded,
             writer.rows_rejected,
             writer.first_rejects[0] if writer.first_rejects else (0, ""),
@@ -122,32 +174,82 @@ def _write_piece(connection: Connection, file: BulkFile, start: int, texts: _Tex
         problem = unread(error, file.name)
     except psycopg.Error as error:
         problem = refused(error, connection)
-    return Piece(file.load, start, texts.size, texts.count, problem=problem)
-
-
-def _source(file: BulkFile, texts: Iterator[bytes]) -> Source:
-    """The texts as the content of a file."""
-    blocks = _without_last_separator(texts, file) if file.is_whole else texts
-    if file.format.content in ("jsonl", "json", "csv") and not file.format.packing:
-        # The file's own mark, if it had one, is gone: of a text that begins with two, the second must stay.
-        blocks = chain([BOM], blocks)
-    return Source(file.name, file.format if file.is_whole else Format("jsonl", ""), _PieceFile(blocks))
+    return Piece(file.load, start, read.size if read else 0, read.count if read else 0, problem=problem)
 
 
 class _Texts:
-    """The bytes of a piece on their way, counted."""
+    """A piece that comes as rows of text."""
 
-    def __init__(self, chunks: Iterable[Any]) -> None:
+    def __init__(self, file: BulkFile, chunks: Iterable[Any]) -> None:
         self._chunks = chunks
         self.count = 0
         self.size = 0
+        blocks = _without_last_separator(self._texts(), file) if file.is_whole else self._texts()
+        if file.format.content in ("jsonl", "json", "csv") and not file.format.packing:
+            # The file's own mark, if it had one, is gone: of a text that begins with two, the second must stay.
+            blocks = chain([BOM], blocks)
+        self.source = Source(file.name, file.format if file.is_whole else _LINES, _PieceFile(blocks))
 
-    def __iter__(self) -> Iterator[bytes]:
+    def _texts(self) -> Iterator[bytes]:
         for chunk in self._chunks:
             text = _joined(chunk)
             self.count += len(chunk)
             self.size += len(text)
             yield text
+
+
+class _Whole:
+    """A piece that is all of a local file, read as every load reads it."""
+
+    def __init__(self, span: Span, file: io.FileIO) -> None:
+        self.count = 0
+        self.size = span.end
+        self.source = Source(span.file.name, span.file.format, InputFile(file, span.end))
+
+
+class _Lines:
+    """A piece of a local file of JSON lines."""
+
+    def __init__(self, span: Span, file: io.FileIO) -> None:
+        self.count = 0
+        self.size = 0
+        blocks = self._counted(lines_of(span, file))
+        # Only the file's own mark is no part of a record.
+        self.source = Source(span.file.name, _LINES, _PieceFile(chain([BOM], blocks) if span.start else blocks))
+
+    def _counted(self, blocks: Iterable[bytes]) -> Iterator[bytes]:
+        for block in blocks:
+            self.count += block.count(b"\n")
+            self.size += len(block)
+            yield block
+
+
+def lines_of(span: Span, file: io.FileIO, block_size: int = _BLOCK_BYTES) -> Iterator[bytes]:
+    """The lines that begin in the span, at most so many bytes at a time.
+
+    Raises LoadError where the file has become shorter; how it grows is not looked at.
+    """
+    # Whether a line begins at the start the byte before tells.
+    position = max(span.start - 1, 0)
+    is_before = span.start > 0
+    file.seek(position)
+    while position < span.file.size:
+        block = file.read(min(block_size, span.file.size - position)) or b""
+        if not block:
+            raise LoadError(CHANGED)
+        first = 0
+        if is_before:
+            first = block.find(b"\n") + 1 or len(block)
+            if position + first >= span.end:
+                return
+            is_before = block[first - 1 : first] != b"\n"
+        # The last line ends at the first line feed from the last byte of the span on.
+        last = block.find(b"\n", max(first, span.end - 1 - position)) + 1
+        if text := block[first : last or None]:
+            yield text
+        if last:
+            return
+        position += len(block)
 
 
 class _PieceFile(InputFile):

@@ -1,7 +1,8 @@
 """The bulk loader on Spark: `clickmart-spark PATH...`, or `spark-submit` of this file. Nothing else imports pyspark.
 
-Spark finds the files, cuts what can be cut, and hands their bytes to Python on the executors; there the parsers of
-every load make rows of them, which each task sends by COPY. See docs/scale.md.
+Spark finds the files and shares them out to Python on the executors; there the parsers of every load make rows of
+them, which each task sends by COPY. Local files, which every executor must have, are read there; of others Spark
+hands on the bytes. See docs/scale.md.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ if not __package__:
 from .applying import apply_migrations
 from .bulk_files import Checksums, Found, result_of, sort_out
 from .bulk_loads import BulkLoad
-from .bulk_pieces import Piece, write_pieces
+from .bulk_pieces import BulkFile, Piece, Span, cut, write_pieces, write_spans
 from .command import Command, json_option, print_load, progress, project_option, set_up
 from .errors import LoadError, UsageError
 from .hadoop_files import HadoopFiles
@@ -168,7 +169,50 @@ def _tasks(session: Any, connection: Connection, first_load: int) -> Iterator[_T
 
 
 def _run(session: Any, tasks: _Tasks, files: Mapping[int, Found]) -> Iterator[Piece]:
-    """Has Spark read the files and its tasks write them; what the attempts say that it has taken for done."""
+    """Has Spark's tasks write the files; what the attempts say that it has taken for done."""
+    local = {number: file for number, file in files.items() if file.local_path}
+    others = {number: file for number, file in files.items() if not file.local_path}
+    try:
+        yield from _run_local(session, tasks, local)
+        yield from _run_others(session, tasks, others)
+    except LoadError:
+        raise
+    except Exception as error:
+        raise LoadError(f"the Spark job failed, nothing is loaded: {_spark_problem(error)}") from error
+
+
+def _run_local(session: Any, tasks: _Tasks, files: Mapping[int, Found]) -> list[Piece]:
+    shares = _shares(session, [(file.numbered(number), file.local_path) for number, file in files.items()])
+    if not shares:
+        return []
+
+    def write(shares: Iterable[list[Span]]) -> Iterator[Piece]:
+        for spans in shares:
+            yield from write_spans(spans, tasks.first_load, tasks.connect)
+
+    pieces: list[Piece] = session.sparkContext.parallelize(shares, len(shares)).mapPartitions(write).collect()
+    return pieces
+
+
+def _shares(session: Any, files: Sequence[tuple[BulkFile, str]]) -> list[list[Span]]:
+    """The files cut and put together to shares, each for a task, as large as Spark makes those of files it reads."""
+    conf = session._jsparkSession.sessionState().conf()
+    opening = conf.filesOpenCostInBytes()
+    size_for_each = sum(file.size + opening for file, _ in files) // session.sparkContext.defaultParallelism
+    largest = max(1, min(conf.filesMaxPartitionBytes(), max(opening, size_for_each)))
+    shares: list[list[Span]] = []
+    room = 0
+    for span in cut(files, largest):
+        size = span.end - span.start + opening
+        if not shares or size > room:
+            shares.append([])
+            room = largest + opening
+        shares[-1].append(span)
+        room -= size
+    return shares
+
+
+def _run_others(session: Any, tasks: _Tasks, files: Mapping[int, Found]) -> Iterator[Piece]:
     by_uri = {file.status.uri: file.numbered(number) for number, file in files.items() if file.status.size}
 
     def write(batches: Iterable[Any]) -> Iterator[Any]:
@@ -183,11 +227,7 @@ def _run(session: Any, tasks: _Tasks, files: Mapping[int, Found]) -> Iterator[Pi
     if not frames:
         return
     found = reduce(lambda one, other: one.unionAll(other), frames).mapInArrow(write, _PIECE)
-    try:
-        rows = found.collect()
-    except Exception as error:
-        raise LoadError(f"the Spark job failed, nothing is loaded: {_spark_problem(error)}") from error
-    for row in rows:
+    for row in found.collect():
         fields = row.asDict()
         reject = fields.pop("first_reject")
         names = tuple(fields.pop("unknown_columns"))

@@ -3,6 +3,7 @@ all, and beside ordinary loads. No Spark here: the pieces are the tests' own."""
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,11 +15,13 @@ import psycopg
 import pyarrow as pa
 import pytest
 from clickmart.bulk_loads import BulkLoad, BulkResult
-from clickmart.bulk_pieces import BulkFile, Piece, write_pieces
+from clickmart.bulk_pieces import BulkFile, Piece, cut, lines_of, write_pieces
 from clickmart.loading import FileReport, load_file
 from clickmart.paths import Format
 from clickmart.warehouse import Warehouse
 from conftest import Shop
+from hypothesis import given
+from hypothesis import strategies as st
 from test_loading import GRANTS, LEDGER_GRANTS, counts, eventually, lines, loader_role, partitions, query, write
 
 CHECKSUMS = "select checksum from stage.loads where status = 'loaded' order by 1"
@@ -89,6 +92,29 @@ def test_the_pieces_of_a_file_come_together_in_one_load(shop: Shop) -> None:
     assert tables(shop.dsn) == []
     assert shop.apply().new_rows == 5
     assert shop.failures() == []
+
+
+@given(
+    lines=st.lists(st.binary(max_size=9).map(lambda line: line.replace(b"\n", b"")), max_size=12),
+    largest=st.integers(1, 40),
+    block=st.integers(1, 20),
+)
+def test_spans_have_each_line_where_it_begins(
+    lines: list[bytes], largest: int, block: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """However a file is cut, and however many bytes are read at a time."""
+    content = b"\n".join(lines)
+    path = tmp_path_factory.getbasetemp() / "spans"
+    path.write_bytes(content)
+    file = BulkFile(1, "a.jsonl", Format("jsonl", ""), len(content), b"\n", False)
+    with path.open("rb", buffering=0) as opened:
+        for span in cut([(file, str(path))], largest):
+            blocks = list(lines_of(span, opened, block))
+            begun = [
+                line[0] for line in re.finditer(rb"[^\n]*\n|[^\n]+", content) if span.start <= line.start() < span.end
+            ]
+            assert b"".join(blocks) == b"".join(begun)
+            assert all(0 < len(found) <= block for found in blocks)
 
 
 def test_of_attempts_at_one_piece_only_the_one_that_is_named_counts(shop: Shop) -> None:

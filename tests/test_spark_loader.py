@@ -28,6 +28,7 @@ import psycopg
 import pyarrow as pa
 import pytest
 from clickmart import spark_loader
+from clickmart.bulk_files import Found
 from clickmart.columns import NAMES
 from clickmart.errors import ClickmartError, LoadError
 from clickmart.loading import LoadReport, load_file, load_files
@@ -76,6 +77,13 @@ def session() -> Iterator[Any]:
 def spark_dsn(session: Any, dsn: str) -> str:
     """A fresh database, and a session that loads into it."""
     return dsn
+
+
+@pytest.fixture(params=["read by the tasks", "read by Spark"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """How a file is read; those of other file systems, which are not here, are read as a local one can be, too."""
+    if request.param == "read by Spark":
+        monkeypatch.setattr(Found, "local_path", "")
 
 
 def spark_load(dsn: str, *files: str, max_rejects: int | None = None) -> LoadReport:
@@ -194,6 +202,7 @@ def parquet_file(folder: Path, name: str, **columns: Any) -> str:
     return str(folder / name)
 
 
+@pytest.mark.usefixtures("way")
 def test_json_lines_in_many_pieces_are_as_by_load(embedded_server: Server, spark_dsn: str, tmp_path: Path) -> None:
     content = broken_lines(5)
     files = [
@@ -207,6 +216,7 @@ def test_json_lines_in_many_pieces_are_as_by_load(embedded_server: Server, spark
     assert pieces > 10
 
 
+@pytest.mark.usefixtures("way")
 def test_every_other_format_is_as_by_load(embedded_server: Server, spark_dsn: str, tmp_path: Path) -> None:
     zstd = pa.compress(JSON_LINES, codec="zstd", asbytes=True)
     array = json.dumps(RECORDS).encode()
@@ -247,6 +257,7 @@ def test_every_other_format_is_as_by_load(embedded_server: Server, spark_dsn: st
     assert {file.status for file in report.files} == {"loaded"}
 
 
+@pytest.mark.usefixtures("way")
 def test_files_that_fail_are_as_by_load(embedded_server: Server, spark_dsn: str, tmp_path: Path) -> None:
     """Each for its own reason, which it has in both ways, and the others are loaded."""
     names = [name for name, (content, _) in UNREADABLE.items() if content is not None and name != "none.txt"]
