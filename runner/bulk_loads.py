@@ -13,6 +13,7 @@ from typing import Final
 import psycopg
 
 from .bulk_pieces import Piece
+from .event_writer import FIRST_REJECTS
 from .load_report import FileReport
 from .loading import failure, same_content
 from .warehouse import Connection
@@ -70,13 +71,12 @@ class BulkResult:
         return list(accumulate((piece.lines for piece in self.pieces[:-1]), initial=0)) if self.pieces else []
 
     @property
-    def first_reject(self) -> tuple[int, str]:
-        """Line and reason, the line being 0 where there is none."""
-        for piece, lines in zip(self.pieces, self.lines_before, strict=True):
-            if piece.rows_rejected:
-                line, reason = piece.first_reject
-                return lines + line, reason
-        return 0, ""
+    def first_rejects(self) -> tuple[tuple[int, str], ...]:
+        """Lines and reasons."""
+        pieces = zip(self.pieces, self.lines_before, strict=True)
+        return tuple((lines + line, reason) for piece, lines in pieces for line, reason in piece.first_rejects)[
+            :FIRST_REJECTS
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +169,8 @@ class BulkLoad:
         return [self._report(result, failed.get(result.load, ""), result.load in known) for result in results]
 
     def _failure(self, result: BulkResult, max_rejects: int | None) -> str:
-        return failure(result.load, result.rows_loaded, result.rows_rejected, result.first_reject, max_rejects)
+        first_reject = result.first_rejects[0] if result.first_rejects else (0, "")
+        return failure(result.load, result.rows_loaded, result.rows_rejected, first_reject, max_rejects)
 
     def _report(self, result: BulkResult, problem: str, is_known: bool) -> FileReport:
         seconds = time.monotonic() - self.started
@@ -185,6 +186,7 @@ class BulkLoad:
             result.unknown_columns,
             seconds,
             problem,
+            result.first_rejects,
         )
 
 

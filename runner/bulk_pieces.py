@@ -63,7 +63,7 @@ class Piece:
     lines: int = 0
     rows_loaded: int = 0
     rows_rejected: int = 0
-    first_reject: tuple[int, str] = (0, "")
+    first_rejects: tuple[tuple[int, str], ...] = ()
     unknown_columns: tuple[str, ...] = ()
     written_by: int = 0
     format: str = ""
@@ -151,6 +151,8 @@ def _write_piece(
         with connection.transaction(), temporary_file(_SPOOL_BYTES) as spool:
             read = begin()
             source = read.source
+            # Rows are numbered by it; pieces that begin in one mebibyte of a file are as one.
+            connection.execute("select set_config('clickmart.piece', %s, true)", (str(start >> 20),))
             rejects = RejectFile(spool, file.load, start, source.raw_bytes, table)
             writer = EventWriter(connection, file.load, file.name, rejects, f"events_{first_load}")
             writer.write_rows(source.batches())
@@ -164,7 +166,7 @@ def _write_piece(
             read.count,
             writer.rows_loaded,
             writer.rows_rejected,
-            writer.first_rejects[0] if writer.first_rejects else (0, ""),
+            tuple(writer.first_rejects),
             tuple(source.unknown),
             int(str(row[0])) if row else 0,
             source.format if file.is_whole else "",

@@ -51,7 +51,11 @@ source_option = click.option(
     shell_complete=lambda ctx, _, incomplete: _source_names(ctx, incomplete),
 )
 load_jobs_option = click.option(
-    "--jobs", metavar="N", type=click.IntRange(min=1), default=1, help="Load N files at a time; left out, one."
+    "--jobs",
+    metavar="N",
+    type=click.IntRange(min=1),
+    default=1,
+    help="Load N files at a time, or a large one by N processes; left out, one.",
 )
 
 

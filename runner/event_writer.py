@@ -37,7 +37,7 @@ _TURN_SECONDS: Final = 0.0003
 _MAX_REASON: Final = 500
 _PROGRESS_SECONDS: Final = 5.0
 #: So many of the first rejects are told.
-_FIRST_REJECTS: Final = 5
+FIRST_REJECTS: Final = 5
 
 _COPY: Final = sql.SQL("copy stage.{} ({}) from stdin ({})")
 #: A shop may have made a column wider than the source's, and COPY's binary form has no word for that.
@@ -218,7 +218,7 @@ class EventWriter:
     def _reject(self, record: Record, reason: str) -> None:
         reason = text_of(reason.encode("utf-8", "backslashreplace"))
         self.rows_rejected += 1
-        if len(self.first_rejects) < _FIRST_REJECTS:
+        if len(self.first_rejects) < FIRST_REJECTS:
             self.first_rejects.append((record.line, reason))
         self._rejects.add(record, reason)
 

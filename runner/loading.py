@@ -33,6 +33,7 @@ from .workers import in_processes
 
 logger = logging.getLogger(__name__)
 
+KILLED: Final = "the process that loaded it was killed: load it again"
 _SPOOL_BYTES: Final = 2**20
 
 
@@ -45,33 +46,56 @@ def load_files(
     dry_run: bool = False,
     mapping: SourceMapping | None = None,
 ) -> LoadReport:
-    """Loads each file in a transaction of its own, up to `jobs` of them at a time.
+    """Loads each file in a transaction of its own, up to `jobs` of them at a time; where there are fewer, a large one
+    by so many processes.
 
     `max_rejects` is how many rejects a file may have before it fails; None is any number. A file that can't be
     loaded, for whatever reason, is reported as failed, and the others are loaded all the same. `dry_run` writes
     nothing, and reports what would become of them. `mapping`: the source whose files they are.
     """
     started = time.monotonic()
-    load = partial(_load_in_turn, warehouse.start(), max_rejects, dry_run, mapping)
+    warehouse = Warehouse(warehouse.start())
+    load = partial(_load_in_turn, warehouse.conninfo, max_rejects, dry_run, mapping)
     if mapping and mapping.unfed:
         logger.log(NOTICE, "source %s (%s): nothing feeds %s", mapping.name, mapping.place, ", ".join(mapping.unfed))
-    parallel = [file for file in files if file != STANDARD_INPUT] if jobs > 1 else []
+    in_blocks = _large(files) if len(files) < jobs and not (dry_run or mapping) else []
+    others = [file for file in files if file not in in_blocks]
+    parallel = [file for file in others if file != STANDARD_INPUT] if jobs > 1 else []
     if len(parallel) < 2:
         parallel = []
-    in_turn = [file for file in files if file == STANDARD_INPUT] if parallel else files
+    in_turn = [file for file in others if file == STANDARD_INPUT] if parallel else others
     reports: dict[str, FileReport] = {}
     what = "reading" if dry_run else "loading"
     logger.info("%s %s", what, counted(len(files), "file"), extra=progress(0, len(files)))
     with standing(lambda: f"done with {len(reports)} of {len(files)} files" if reports else ""):
-        for file, found in chain(in_processes(load, parallel, jobs), zip(in_turn, load(in_turn), strict=True)):
-            problem = "the process that loaded it was killed: load it again"
-            lost = FileReport(stored_text(file), "failed", problem=problem, dry_run=dry_run, is_by_server=True)
+        for file, found in chain(
+            _in_blocks(warehouse, in_blocks, jobs, max_rejects),
+            in_processes(load, parallel, jobs),
+            zip(in_turn, load(in_turn), strict=True),
+        ):
+            lost = FileReport(stored_text(file), "failed", problem=KILLED, dry_run=dry_run, is_by_server=True)
             report = found or lost
             reports[file] = report
             logger.info("%s: %s", report.file, report, extra=progress(len(reports), len(files)))
     in_order = [reports[file] for file in files]
     told = without_repeats(in_order) if dry_run else in_order
     return LoadReport(tuple(told), time.monotonic() - started, dry_run)
+
+
+def _large(files: Iterable[str]) -> list[str]:
+    """Those of the files that several processes can share."""
+    from .block_loading import is_large
+
+    return [file for file in files if is_large(file)]
+
+
+def _in_blocks(
+    warehouse: Warehouse, files: Iterable[str], jobs: int, max_rejects: int | None
+) -> Iterator[tuple[str, FileReport]]:
+    from .block_loading import load_in_blocks
+
+    for file in files:
+        yield file, load_in_blocks(warehouse, file, jobs=jobs, max_rejects=max_rejects)
 
 
 def _load_in_turn(
@@ -121,7 +145,7 @@ def _load_source(
 ) -> FileReport:
     started_at, started = datetime.now(UTC), time.monotonic()
     name = stored_text(source.name)
-    if same := _known_load(connection, source):
+    if same := known_load(connection, source):
         return FileReport(name, "skipped", problem=same)
 
     # A transaction of its own, as other loads wait for it to end.
@@ -160,7 +184,7 @@ def _try_source(connection: Connection, source: Source, max_rejects: int | None)
     """Reads all that a load would, and asks the server all that it would, but sends no row."""
     started = time.monotonic()
     name = stored_text(source.name)
-    if same := _known_load(connection, source):
+    if same := known_load(connection, source):
         return FileReport(name, "skipped", problem=same)
     writer = EventWriter(connection, 0, name, _NoRejects(), table=None)
     writer.write_rows(source.batches())
@@ -216,7 +240,7 @@ def failure(
     return ""
 
 
-def _known_load(connection: Connection, source: Source) -> str:
+def known_load(connection: Connection, source: Source) -> str:
     """Says which load has the content already; empty where none has. Only a file of a known size is read for it."""
     if source.file_size is None:
         return ""

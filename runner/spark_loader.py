@@ -50,7 +50,7 @@ logger = logging.getLogger(__name__)
 _GATEWAY: Final = "PYSPARK_GATEWAY_PORT"
 _PIECE: Final = (
     "load bigint, start bigint, size bigint, lines bigint, rows_loaded bigint, rows_rejected bigint, "
-    "first_reject struct<line: bigint, reason: string>, unknown_columns array<string>, written_by bigint, "
+    "first_rejects array<struct<line: bigint, reason: string>>, unknown_columns array<string>, written_by bigint, "
     "format string, header binary, problem string"
 )
 #: Options of a connection that say nothing on another machine.
@@ -219,8 +219,8 @@ def _run_others(session: Any, tasks: _Tasks, files: Mapping[int, Found]) -> Iter
         import pyarrow
 
         for piece in write_pieces(batches, by_uri, tasks.first_load, tasks.connect):
-            line, reason = piece.first_reject
-            row = asdict(piece) | {"first_reject": {"line": line, "reason": reason}}
+            rejects = [{"line": line, "reason": reason} for line, reason in piece.first_rejects]
+            row = asdict(piece) | {"first_rejects": rejects}
             yield pyarrow.RecordBatch.from_pylist([row], _piece_schema())
 
     frames = [_texts(session, *group) for group in _groups(files.values())]
@@ -229,10 +229,10 @@ def _run_others(session: Any, tasks: _Tasks, files: Mapping[int, Found]) -> Iter
     found = reduce(lambda one, other: one.unionAll(other), frames).mapInArrow(write, _PIECE)
     for row in found.collect():
         fields = row.asDict()
-        reject = fields.pop("first_reject")
+        rejects = tuple((reject.line, reject.reason) for reject in fields.pop("first_rejects"))
         names = tuple(fields.pop("unknown_columns"))
         header = bytes(fields.pop("header"))
-        yield Piece(first_reject=(reject.line, reject.reason), unknown_columns=names, header=header, **fields)
+        yield Piece(first_rejects=rejects, unknown_columns=names, header=header, **fields)
 
 
 def _piece_schema() -> Any:
@@ -240,7 +240,7 @@ def _piece_schema() -> Any:
 
     whole, text = pyarrow.int64(), pyarrow.string()
     kinds = {
-        "first_reject": pyarrow.struct({"line": whole, "reason": text}),
+        "first_rejects": pyarrow.list_(pyarrow.struct({"line": whole, "reason": text})),
         "unknown_columns": pyarrow.list_(text),
         "format": text,
         "header": pyarrow.binary(),

@@ -179,7 +179,7 @@ def test_the_built_in_project_has_the_default_settings_and_all_parts() -> None:
     project = read_project()
     assert project.settings == Settings()
     assert all((project.folder / part).is_dir() for part in BUILTIN)
-    assert (len(project.migrations), paths(project)[0]) == (8, "sql/stage/10_events.sql")
+    assert (len(project.migrations), paths(project)[0]) == (9, "sql/stage/10_events.sql")
 
 
 def test_init_writes_the_whole_built_in_project(tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import gzip
 import json
 import os
-import random
 import re
 import shutil
 import signal
@@ -29,10 +28,10 @@ import pyarrow as pa
 import pytest
 from clickmart import spark_loader
 from clickmart.bulk_files import Found
-from clickmart.columns import NAMES
 from clickmart.errors import ClickmartError, LoadError
 from clickmart.loading import LoadReport, load_file, load_files
 from clickmart.warehouse import Warehouse
+from comparing import JSON_LINES, RECORDS, broken_lines, stored, told
 from conftest import Server
 from psycopg.conninfo import make_conninfo
 from pyarrow import parquet
@@ -90,46 +89,9 @@ def spark_load(dsn: str, *files: str, max_rejects: int | None = None) -> LoadRep
     return spark_loader.load(*files, dsn=dsn, max_rejects=max_rejects)
 
 
-def stored(dsn: str) -> dict[str, list[tuple[Any, ...]]]:
-    """All that a load leaves, without what differs from load to load."""
-    return {
-        "events": sorted(
-            query(
-                dsn,
-                f"select file_name, {', '.join(NAMES)} from stage.events left join stage.loads on loads.id = batch_id",
-            ),
-            key=repr,
-        ),
-        "rejects": query(
-            dsn,
-            "select file_name, source_file, line_number, reason, raw, raw_bytes from stage.events_rejected "
-            "left join stage.loads on loads.id = batch_id order by 1, 3, 4, 5",
-        ),
-        "loads": query(
-            dsn,
-            "select file_name, checksum, size, format, rows_loaded, rows_rejected, status, header from stage.loads "
-            "order by 1",
-        ),
-    }
-
-
 def execute(dsn: str, statements: str) -> None:
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute(statements.encode())
-
-
-def told(report: LoadReport) -> list[tuple[Any, ...]]:
-    return [
-        (
-            file.file,
-            file.status,
-            file.rows_loaded,
-            file.rows_rejected,
-            file.unknown_columns,
-            re.sub(r"(batch_id|load) \d+", r"\1 N", file.problem),
-        )
-        for file in report.files
-    ]
 
 
 def assert_as_by_load(server: Server, dsn: str, *files: str, max_rejects: int | None = None) -> LoadReport:
@@ -146,42 +108,6 @@ def assert_as_by_load(server: Server, dsn: str, *files: str, max_rejects: int | 
 
 
 # The same as by `clickmart load`
-
-RECORDS = [
-    {
-        "event_id": f"Ж{number}",
-        "os": "x" * (number % 50),
-        "referer_url_port": port,
-        "page_url": 'a "quoted", \\ one',
-        "no": 1,
-    }
-    for number, port in enumerate(["80", "80.0", "abc", "99999999999", "", None, " 7 "] * 40)
-]
-JSON_LINES = b"".join(json.dumps(record).encode() + b"\n" for record in RECORDS)
-BROKEN = [
-    b"",
-    b" \t\r",
-    b"nope",
-    b"[1]",
-    b'{"os": "\xff\xfe"}',
-    b'{"os": "a\0b"}',
-    b'{"os": "a\\u0000b"}',
-    b'{"os": "\\ud800"}',
-    b'{"os": NaN}',
-    b'\xef\xbb\xbf{"os": "a mark"}',
-    b'{"os": {"b": [1, 2.50, "}, {"]}, "event_id": 1e3}\r',
-    b'{"geo_latitude": "1e999"}',
-    b'{"event_id": 12345678901234567890123, "device_is_mobile": "maybe"}',
-    b"\xef\xbb\xbf",
-]
-
-
-def broken_lines(count: int) -> bytes:
-    """Good and broken lines in an order that is no pattern of theirs."""
-    mixed = [*BROKEN * count, *JSON_LINES.splitlines() * count]
-    random.Random(7).shuffle(mixed)
-    return b"\n".join(mixed)
-
 
 CSV = (
     b"event_id,os,referer_url_port,extra,page_url\r\n"
