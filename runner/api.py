@@ -121,7 +121,7 @@ def load(
     `max_rejects`: a file with more rejects fails; None is any number. `jobs`: how many files at a time, or by how many
     processes a large one. `source`: whose fields they have (docs/sources.md); None is those of stage.events. `dry_run`:
     nothing is written, and the report says what would be. A file that fails is in the report. Raises LoadError where a
-    path names nothing to load, ProjectError for a source that is amiss, and for a dry run on a warehouse without tables.
+    path names nothing to load, ProjectError for a source that is amiss and for a dry run on a warehouse without tables.
     """
     flat = _loadable(paths, max_rejects=max_rejects, jobs=jobs)
     from .applying import apply_migrations
