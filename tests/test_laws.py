@@ -115,6 +115,7 @@ def several_processes(shop: Shop, count: int = 2) -> Iterator[None]:
 
 
 @given(data=st.data())
+@settings(max_examples=settings.default.max_examples // 4)  # each starts two dozen processes
 def test_several_processes_build_the_marts_that_one_builds(one_shop: Shop, data: st.DataObject) -> None:
     files = data.draw(cuts(data.draw(events(equal_deliveries=False)), shuffled=False)).files
     one_shop.reset()
@@ -171,6 +172,31 @@ def open_shop_of_equal_hashes(server: Server, folder: Path) -> Iterator[Shop]:
 def shop_of_equal_hashes(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     with open_shop_of_equal_hashes(server, tmp_path_factory.mktemp("shop")) as opened:
         yield opened
+
+
+def test_users_whose_hash_is_the_first_or_the_last_of_a_share_are_in_it(
+    shop_of_equal_hashes: Shop,
+) -> None:
+    shop, rows = shop_of_equal_hashes, some_events(seed=5)
+    rows += [{"event_timestamp": str(START), "page_url_path": "/home"}]  # of no user
+    hashes = (
+        "create or replace function weak.hashtextextended(text, bigint) returns bigint language sql immutable as %s"
+    )
+    try:
+        for number in (-(2**63), -1, 0, 2**63 - 1):
+            shop.reset()
+            body = f"select case when $1 is not null then ({number})::bigint end"
+            shop.connection.execute(hashes.replace("%s", f"'{body}'").encode())
+            shop.load(*rows)
+            with several_processes(shop):
+                shop.refresh(full=True)
+                before = whole(shop)
+                assert shop.marts() == marts(rows)
+                shop.refresh(full=True)
+                assert whole(shop) == before
+    finally:
+        body = "select case when $1 is not null then 0::bigint end"
+        shop.connection.execute(hashes.replace("%s", f"'{body}'").encode())
 
 
 @dataclass

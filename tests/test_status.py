@@ -106,8 +106,9 @@ def test_the_plan_for_an_empty_database_is_the_whole_project_and_leaves_it_empty
     before = everything(empty_dsn)
     result = run("apply", "--plan", dsn=empty_dsn)
     project = read_project()
-    width = max(len(file.path) for file in project.files)
-    lines = [f"  {file.path:<{width}}  new\n" for file in (*project.migrations, *project.files)]
+    files = (*project.migrations, *project.files)
+    width = max(len(file.path) for file in files)
+    lines = [f"  {file.path:<{width}}  new\n" for file in files]
     expected = "".join(["would apply:\n", *lines, "  refresh: 0 new loads, 0 rows, marts built anew\n"])
     assert outcome(result) == (0, expected, "")
     assert everything(empty_dsn) == before
