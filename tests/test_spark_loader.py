@@ -417,7 +417,7 @@ def test_executors_that_are_killed_change_nothing_and_the_password_is_nowhere_to
     logs = [file.read_text() for file in spark_home.glob("work/*/*/stderr")]
     assert len(logs) > 2
     assert all(any(word in text for text in [log, *logs]) for word in ("Submitting", "Running task"))
-    assert "MapInArrow" in pages["sql?details=true&planDescription=true"]
+    assert "collect at " in pages["jobs"]
     assert "clickmart-spark" in pages["/environment/"]
     for text in (log, output, *logs, *pages.values()):
         assert PASSWORD not in text
