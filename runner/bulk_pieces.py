@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import chain, groupby
 from pathlib import Path
@@ -102,7 +102,7 @@ def write_pieces(
     with connect() as connection:
         for (uri, start), chunks in groupby(_chunks(batches), key=lambda chunk: chunk[0]):
             file = files[uri_of(uri)]
-            yield _write_piece(connection, file, start, lambda: _Texts(file, (text for _, text in chunks)), first_load)  # noqa: B023
+            yield _write_piece(connection, file, start, _handed_on(file, (text for _, text in chunks)), first_load)
 
 
 def write_spans(spans: Iterable[Span], first_load: int, connect: Connect) -> Iterator[Piece]:
@@ -112,14 +112,7 @@ def write_spans(spans: Iterable[Span], first_load: int, connect: Connect) -> Ite
     """
     with connect() as connection:
         for span in spans:
-            with ExitStack() as opened:
-
-                def read(span: Span = span, opened: ExitStack = opened) -> _Read:
-                    with naming(span.path):
-                        file = opened.enter_context(Path(span.path).open("rb", buffering=0))
-                    return _Whole(span, file) if span.file.is_whole else _Lines(span, file)
-
-                yield _write_piece(connection, span.file, span.start, read, first_load)
+            yield _write_piece(connection, span.file, span.start, _opened(span), first_load)
 
 
 def cut(files: Iterable[tuple[BulkFile, str]], largest: int) -> Iterator[Span]:
@@ -143,13 +136,12 @@ def check_without_bytes(file: BulkFile) -> Piece:
 
 
 def _write_piece(
-    connection: Connection, file: BulkFile, start: int, begin: Callable[[], _Read], first_load: int
+    connection: Connection, file: BulkFile, start: int, piece: AbstractContextManager[_Read], first_load: int
 ) -> Piece:
     table = RejectTable(f"rejects_{first_load}", "piece_start")
     read: _Read | None = None
     try:
-        with connection.transaction(), temporary_file(_SPOOL_BYTES) as spool:
-            read = begin()
+        with connection.transaction(), temporary_file(_SPOOL_BYTES) as spool, piece as read:
             source = read.source
             # Rows are numbered by it; pieces that begin in one mebibyte of a file are as one.
             connection.execute("select set_config('clickmart.piece', %s, true)", (str(start >> 20),))
@@ -177,6 +169,19 @@ def _write_piece(
     except psycopg.Error as error:
         problem = refused(error, connection)
     return Piece(file.load, start, read.size if read else 0, read.count if read else 0, problem=problem)
+
+
+@contextmanager
+def _handed_on(file: BulkFile, chunks: Iterable[Any]) -> Iterator[_Read]:
+    yield _Texts(file, chunks)
+
+
+@contextmanager
+def _opened(span: Span) -> Iterator[_Read]:
+    with ExitStack() as opened:
+        with naming(span.file.name):
+            file = opened.enter_context(Path(span.path).open("rb", buffering=0))
+        yield _Whole(span, file) if span.file.is_whole else _Lines(span, file)
 
 
 class _Texts:
