@@ -2,7 +2,7 @@
 -- Reads stage.page_views: of all for a rebuild, else of the paths that pg_temp.changed_views touch.
 -- Writes cdm.purchases, and to pg_temp.changed_purchases what came (sign 1) and what went (-1).
 
-{% from "macros.jinja" import comments_on_purchases, purchase_columns, view_order -%}
+{% from "macros.jinja" import comments_on_purchases, for_share_of_users, purchase_columns, view_order -%}
 {#- What a purchase is told by, and a view's part in one (sql/cdm/20_explain.sql). Each view looks at what comes after
     it, and windows grow from the user's last view back: one sort, no self-join. At one instant a product comes before a
     cart, that before a payment, that before a confirmation, so instants alone tell what comes first. -#}
@@ -107,9 +107,7 @@ returns table (
     referer_url text,
     utm_campaign text
 )
-language plpgsql stable parallel safe
-cost 10000000
-set plan_cache_mode = force_custom_plan as $$
+{{ for_share_of_users }} as $$
 #variable_conflict use_column
 begin
     return query

@@ -1,3 +1,4 @@
+{% from "macros.jinja" import for_share_of_users -%}
 -- cdm.events_hours: one row per hour and page type that has page views.
 -- Reads pg_temp.changed_views, or stage.page_views for a rebuild. Writes cdm.events_hours.
 
@@ -11,9 +12,7 @@ group by 1, 2
 {%- endmacro -%}
 create or replace function cdm.counted_hours(first_hash bigint, last_hash bigint)
 returns table (hour_timestamp timestamp, event_type text, count_events bigint)
-language plpgsql stable parallel safe
-cost 10000000
-set plan_cache_mode = force_custom_plan as $$
+{{ for_share_of_users }} as $$
 #variable_conflict use_column
 begin
     return query

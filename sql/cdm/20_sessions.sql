@@ -1,4 +1,4 @@
-{% from "macros.jinja" import comments_on_sessions, view_order -%}
+{% from "macros.jinja" import comments_on_sessions, for_share_of_users, view_order -%}
 {% macro gap() -%}{{ settings.session_gap | literal }}::interval{%- endmacro -%}
 -- cdm.sessions: one row per session: a user's page views, none of them later than the one before by more than the gap.
 -- Reads pg_temp.changed_views, stage.page_views at single instants, or all of it for a rebuild. Writes cdm.sessions.
@@ -75,9 +75,7 @@ returns table (
     referer_url text,
     utm_campaign text
 )
-language plpgsql stable parallel safe
-cost 10000000
-set plan_cache_mode = force_custom_plan as $$
+{{ for_share_of_users }} as $$
 #variable_conflict use_column
 begin
     return query

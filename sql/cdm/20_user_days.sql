@@ -1,4 +1,4 @@
-{% from "macros.jinja" import comments_on_user_days, user_source_hashes -%}
+{% from "macros.jinja" import comments_on_user_days, for_share_of_users, user_source_hashes -%}
 -- cdm.user_days: one row per user, day and source (referer and campaign) that the user's page views of that day carry.
 -- Reads pg_temp.changed_views, or stage.page_views for a rebuild. Writes cdm.user_days, and to
 -- pg_temp.changed_user_days what is added to it, with whether the user had come by the source before, on whatever day.
@@ -44,9 +44,7 @@ returns table (
     count_payment_views bigint,
     count_confirmation_views bigint
 )
-language plpgsql stable parallel safe
-cost 10000000
-set plan_cache_mode = force_custom_plan
+{{ for_share_of_users }}
 -- Some 300 bytes for each user and day are kept at hand; to sort all page views instead takes twice the time.
 set hash_mem_multiplier = 4 as $$
 #variable_conflict use_column
