@@ -143,6 +143,14 @@ def test_all_users_are_shared_out_by_their_hash(shop: Shop, count: int, shares: 
     assert any("Parallel Append" in str(line) for line in plan) == (count > 1)
 
 
+def test_equal_counts_of_several_shares_all_count(shop: Shop) -> None:
+    shop.load(*({"event_timestamp": str(START), "user_domain_id": f"u{n}", "page_url_path": "/a"} for n in range(16)))
+    with several_processes(shop):
+        for _ in range(2):
+            shop.refresh(full=True)
+            assert shop.query("select count_events, event_type from cdm.events_hours") == [(16, "a")]
+
+
 def test_little_is_left_to_one_process(shop: Shop) -> None:
     shop.load(*some_events(seed=3))
     shop.refresh()
