@@ -8,14 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-import psycopg
-
 from .bulk_loads import BulkLoad, BulkResult
-from .bulk_pieces import CHANGED, BulkFile, Piece, cut, write_spans
-from .errors import LoadError, WarehouseError
-from .interrupts import raise_interrupt
+from .bulk_pieces import BulkFile, Connect, Piece, cut, write_spans
+from .errors import LoadError
 from .load_report import FileReport
-from .loading import KILLED, in_one_line, known_load, refused, stored_text, unread
+from .loading import KILLED, known_load, or_failed, stored_text
 from .paths import Format, naming
 from .readers import Source
 from .streams import InputFile
@@ -37,23 +34,14 @@ def is_large(file: str) -> bool:
         return False
 
 
-def load_in_blocks(warehouse: Warehouse, file: str, *, jobs: int, max_rejects: int | None) -> FileReport:
-    """Loads a file as `loading.load_file` does, by as many processes."""
-    name = stored_text(file)
-    try:
-        with warehouse.connect() as connection:
-            try:
-                return _load(warehouse, connection, file, jobs, max_rejects)
-            except psycopg.Error as error:
-                return FileReport(name, "failed", problem=refused(error, connection), is_by_server=True)
-    except WarehouseError as error:
-        raise_interrupt(error)
-        return FileReport(name, "failed", problem=in_one_line(str(error)), is_by_server=True)
-    except LoadError as error:
-        return FileReport(name, "failed", problem=unread(error, file))
+def load_in_blocks(
+    connection: Connection, file: str, *, conninfo: str, jobs: int, max_rejects: int | None
+) -> FileReport:
+    """Loads a file as `loading.load_file` does, by as many processes, which have connections of their own."""
+    return or_failed(connection, file, partial(_load, connection, file, Warehouse(conninfo).connect, jobs, max_rejects))
 
 
-def _load(warehouse: Warehouse, connection: Connection, file: str, jobs: int, max_rejects: int | None) -> FileReport:
+def _load(connection: Connection, file: str, connect: Connect, jobs: int, max_rejects: int | None) -> FileReport:
     name = stored_text(file)
     with Source.open(file) as source:
         if same := known_load(connection, source):
@@ -68,22 +56,17 @@ def _load(warehouse: Warehouse, connection: Connection, file: str, jobs: int, ma
         checksum = thread.submit(InputFile(opened, before.st_size).checksum_and_size)
         bulk_file = BulkFile(bulk_load.first_load, file, Format.of(file), before.st_size, b"\n", is_whole=False)
         pieces: list[Piece] = []
-        write = partial(write_spans, first_load=bulk_load.first_load, connect=warehouse.connect)
+        write = partial(write_spans, first_load=bulk_load.first_load, connect=connect)
         for _, piece in in_processes(write, cut([(bulk_file, file)], _BLOCK_BYTES), jobs):
             if piece is None:
                 return FileReport(name, "failed", problem=KILLED, is_by_server=True)
             pieces.append(piece)
-        pieces.sort(key=lambda piece: piece.start)
-        problem = next((piece.problem for piece in pieces if piece.problem), "")
-        after = Path(file).stat()
-        if not problem and (
-            (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns)
-            or sum(piece.size for piece in pieces) != before.st_size
-        ):
-            problem = CHANGED
-        digest, size = checksum.result()
-        result = BulkResult(
-            bulk_load.first_load, name, digest, size, str(bulk_file.format), () if problem else tuple(pieces), problem
-        )
+
+        def is_all() -> bool:
+            after = Path(file).stat()
+            is_same = (after.st_size, after.st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+            return is_same and sum(piece.size for piece in pieces) == before.st_size
+
+        result = BulkResult.of(bulk_file, pieces, is_all, lambda: checksum.result()[0])
         (report,) = bulk_load.publish([result], max_rejects)
     return report

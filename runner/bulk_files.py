@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from .bulk_loads import BulkResult
-from .bulk_pieces import BOM, CHANGED, BulkFile, Piece, check_without_bytes
+from .bulk_pieces import BOM, BulkFile, Piece, check_without_bytes
 from .errors import LoadError
 from .hadoop_files import FileStatus, HadoopFiles
-from .loading import same_content, stored_text, unread
+from .loading import same_content, unread
 from .paths import Format
 from .warehouse import Connection
 
@@ -122,22 +122,15 @@ def sort_out(connection: Connection, files: HadoopFiles, checksums: Checksums, n
 
 def result_of(files: HadoopFiles, checksums: Checksums, found: Found, load: int, pieces: list[Piece]) -> BulkResult:
     """What the pieces of a file come to, if it is all of the file, and it is still the same."""
-    pieces = sorted(pieces, key=lambda piece: piece.start)
     file = found.numbered(load)
     if not file.size:
         pieces = [check_without_bytes(file)]
-    problem = next((piece.problem for piece in pieces if piece.problem), "")
-    checksum = ""
-    try:
-        if not problem and (files.status(found.name) != found.status or not _is_whole(file, pieces)):
-            problem = CHANGED
-        checksum = "" if problem else checksums.get(found.name)
-    except LoadError as error:
-        problem = unread(error, found.name)
-    # What a zip archive holds, only who has opened it knows.
-    format_ = next((piece.format for piece in pieces if piece.format), str(found.format))
-    written = tuple(pieces) if file.size and not problem else ()
-    return BulkResult(load, stored_text(found.name), checksum, file.size, format_, written, problem)
+    return BulkResult.of(
+        file,
+        pieces,
+        lambda: files.status(found.name) == found.status and _is_whole(file, pieces),
+        lambda: checksums.get(found.name),
+    )
 
 
 def _is_whole(file: BulkFile, pieces: Sequence[Piece]) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,10 +12,11 @@ from typing import Final
 
 import psycopg
 
-from .bulk_pieces import Piece
+from .bulk_pieces import CHANGED, BulkFile, Piece
+from .errors import LoadError
 from .event_writer import FIRST_REJECTS
 from .load_report import FileReport
-from .loading import failure, same_content
+from .loading import failure, same_content, stored_text, unread
 from .warehouse import Connection
 
 #: A session that stands still amid its commit is ended then.
@@ -47,6 +48,26 @@ class BulkResult:
     format: str
     pieces: tuple[Piece, ...] = ()
     problem: str = ""
+
+    @classmethod
+    def of(
+        cls, file: BulkFile, pieces: Iterable[Piece], is_all: Callable[[], bool], checksum: Callable[[], str]
+    ) -> BulkResult:
+        """What the pieces of a file come to. `is_all`: whether they are all of it, and it is still the same; either
+        may raise LoadError where the file can't be read any more."""
+        in_order = tuple(sorted(pieces, key=lambda piece: piece.start))
+        problem = next((piece.problem for piece in in_order if piece.problem), "")
+        digest = ""
+        try:
+            if not problem and not is_all():
+                problem = CHANGED
+            digest = "" if problem else checksum()
+        except LoadError as error:
+            problem = unread(error, file.name)
+        # What a zip archive holds, only who has opened it knows.
+        format_ = next((piece.format for piece in in_order if piece.format), str(file.format))
+        written = in_order if file.size and not problem else ()
+        return cls(file.load, stored_text(file.name), digest, file.size, format_, written, problem)
 
     @property
     def rows_loaded(self) -> int:
@@ -169,8 +190,7 @@ class BulkLoad:
         return [self._report(result, failed.get(result.load, ""), result.load in known) for result in results]
 
     def _failure(self, result: BulkResult, max_rejects: int | None) -> str:
-        first_reject = result.first_rejects[0] if result.first_rejects else (0, "")
-        return failure(result.load, result.rows_loaded, result.rows_rejected, first_reject, max_rejects)
+        return failure(result.load, result.rows_loaded, result.rows_rejected, result.first_rejects, max_rejects)
 
     def _report(self, result: BulkResult, problem: str, is_known: bool) -> FileReport:
         seconds = time.monotonic() - self.started

@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import chain, groupby
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import psycopg
 
@@ -81,14 +81,23 @@ class Span:
     end: int
 
 
-class _Read(Protocol):
-    """A piece on its way: what reads it, and how many lines and bytes have come so far."""
+class _Counted:
+    """A piece's blocks on their way: how many lines and bytes have come so far."""
 
-    source: Source
-    count: int
-    size: int
+    def __init__(self, blocks: Iterable[bytes] = (), size: int = 0) -> None:
+        self._blocks = blocks
+        self.count = 0
+        self.size = size
+
+    def __iter__(self) -> Iterator[bytes]:
+        for block in self._blocks:
+            self.count += block.count(b"\n")
+            self.size += len(block)
+            yield block
 
 
+#: What reads a piece, and counts it.
+_Opened = AbstractContextManager[tuple[Source, _Counted]]
 Connect = Callable[[], AbstractContextManager[Connection]]
 
 
@@ -128,21 +137,19 @@ def cut(files: Iterable[tuple[BulkFile, str]], largest: int) -> Iterator[Span]:
 def check_without_bytes(file: BulkFile) -> Piece:
     """What is to be said of a file of no bytes, of which Spark hands on nothing."""
     try:
-        for _ in _Texts(file, ()).source.batches():
-            pass
+        with _handed_on(file, ()) as (source, _):
+            for _ in source.batches():
+                pass
     except LoadError as error:
         return Piece(file.load, 0, 0, problem=unread(error, file.name))
     return Piece(file.load, 0, 0)
 
 
-def _write_piece(
-    connection: Connection, file: BulkFile, start: int, piece: AbstractContextManager[_Read], first_load: int
-) -> Piece:
+def _write_piece(connection: Connection, file: BulkFile, start: int, piece: _Opened, first_load: int) -> Piece:
     table = RejectTable(f"rejects_{first_load}", "piece_start")
-    read: _Read | None = None
+    counted = _Counted()
     try:
-        with connection.transaction(), temporary_file(_SPOOL_BYTES) as spool, piece as read:
-            source = read.source
+        with connection.transaction(), temporary_file(_SPOOL_BYTES) as spool, piece as (source, counted):
             # Rows are numbered by it; pieces that begin in one mebibyte of a file are as one.
             connection.execute("select set_config('clickmart.piece', %s, true)", (str(start >> 20),))
             rejects = RejectFile(spool, file.load, start, source.raw_bytes, table)
@@ -154,8 +161,8 @@ def _write_piece(
         return Piece(
             file.load,
             start,
-            read.size,
-            read.count,
+            counted.size,
+            counted.count,
             writer.rows_loaded,
             writer.rows_rejected,
             tuple(writer.first_rejects),
@@ -168,67 +175,33 @@ def _write_piece(
         problem = unread(error, file.name)
     except psycopg.Error as error:
         problem = refused(error, connection)
-    return Piece(file.load, start, read.size if read else 0, read.count if read else 0, problem=problem)
+    return Piece(file.load, start, counted.size, counted.count, problem=problem)
 
 
 @contextmanager
-def _handed_on(file: BulkFile, chunks: Iterable[Any]) -> Iterator[_Read]:
-    yield _Texts(file, chunks)
+def _handed_on(file: BulkFile, chunks: Iterable[Any]) -> Iterator[tuple[Source, _Counted]]:
+    """A piece that comes as rows of text."""
+    counted = _Counted(map(_joined, chunks))
+    blocks = _without_last_separator(iter(counted), file) if file.is_whole else iter(counted)
+    if file.format.content in ("jsonl", "json", "csv") and not file.format.packing:
+        # The file's own mark, if it had one, is gone: of a text that begins with two, the second must stay.
+        blocks = chain([BOM], blocks)
+    yield Source(file.name, file.format if file.is_whole else _LINES, _PieceFile(blocks)), counted
 
 
 @contextmanager
-def _opened(span: Span) -> Iterator[_Read]:
+def _opened(span: Span) -> Iterator[tuple[Source, _Counted]]:
+    """A piece of a local file: a whole one as every load reads it, else lines."""
     with ExitStack() as opened:
         with naming(span.file.name):
             file = opened.enter_context(Path(span.path).open("rb", buffering=0))
-        yield _Whole(span, file) if span.file.is_whole else _Lines(span, file)
-
-
-class _Texts:
-    """A piece that comes as rows of text."""
-
-    def __init__(self, file: BulkFile, chunks: Iterable[Any]) -> None:
-        self._chunks = chunks
-        self.count = 0
-        self.size = 0
-        blocks = _without_last_separator(self._texts(), file) if file.is_whole else self._texts()
-        if file.format.content in ("jsonl", "json", "csv") and not file.format.packing:
-            # The file's own mark, if it had one, is gone: of a text that begins with two, the second must stay.
-            blocks = chain([BOM], blocks)
-        self.source = Source(file.name, file.format if file.is_whole else _LINES, _PieceFile(blocks))
-
-    def _texts(self) -> Iterator[bytes]:
-        for chunk in self._chunks:
-            text = _joined(chunk)
-            self.count += len(chunk)
-            self.size += len(text)
-            yield text
-
-
-class _Whole:
-    """A piece that is all of a local file, read as every load reads it."""
-
-    def __init__(self, span: Span, file: io.FileIO) -> None:
-        self.count = 0
-        self.size = span.end
-        self.source = Source(span.file.name, span.file.format, InputFile(file, span.end))
-
-
-class _Lines:
-    """A piece of a local file of JSON lines."""
-
-    def __init__(self, span: Span, file: io.FileIO) -> None:
-        self.count = 0
-        self.size = 0
-        blocks = self._counted(lines_of(span, file))
-        # Only the file's own mark is no part of a record.
-        self.source = Source(span.file.name, _LINES, _PieceFile(chain([BOM], blocks) if span.start else blocks))
-
-    def _counted(self, blocks: Iterable[bytes]) -> Iterator[bytes]:
-        for block in blocks:
-            self.count += block.count(b"\n")
-            self.size += len(block)
-            yield block
+        if span.file.is_whole:
+            yield Source(span.file.name, span.file.format, InputFile(file, span.end)), _Counted(size=span.end)
+        else:
+            counted = _Counted(lines_of(span, file))
+            # Only the file's own mark is no part of a record.
+            blocks = chain([BOM], counted) if span.start else iter(counted)
+            yield Source(span.file.name, _LINES, _PieceFile(blocks)), counted
 
 
 def lines_of(span: Span, file: io.FileIO, block_size: int = _BLOCK_BYTES) -> Iterator[bytes]:

@@ -6,7 +6,7 @@ import logging
 import os
 import re
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -33,6 +33,9 @@ from .workers import in_processes
 
 logger = logging.getLogger(__name__)
 
+#: Loads one file over a connection.
+Load = Callable[[Connection, str], FileReport]
+
 KILLED: Final = "the process that loaded it was killed: load it again"
 _SPOOL_BYTES: Final = 2**20
 
@@ -54,11 +57,19 @@ def load_files(
     nothing, and reports what would become of them. `mapping`: the source whose files they are.
     """
     started = time.monotonic()
-    warehouse = Warehouse(warehouse.start())
-    load = partial(_load_in_turn, warehouse.conninfo, max_rejects, dry_run, mapping)
+    conninfo = warehouse.start()
+    load_one = partial(load_file, max_rejects=max_rejects, dry_run=dry_run, mapping=mapping)
+    load = partial(_load_in_turn, conninfo, load_one)
     if mapping and mapping.unfed:
         logger.log(NOTICE, "source %s (%s): nothing feeds %s", mapping.name, mapping.place, ", ".join(mapping.unfed))
-    in_blocks = _large(files) if len(files) < jobs and not (dry_run or mapping) else []
+    in_blocks: list[str] = []
+    load_in_blocks = load
+    if len(files) < jobs and not (dry_run or mapping):
+        from . import block_loading
+
+        in_blocks = [file for file in files if block_loading.is_large(file)]
+        load_large = partial(block_loading.load_in_blocks, conninfo=conninfo, jobs=jobs, max_rejects=max_rejects)
+        load_in_blocks = partial(_load_in_turn, conninfo, load_large)
     others = [file for file in files if file not in in_blocks]
     parallel = [file for file in others if file != STANDARD_INPUT] if jobs > 1 else []
     if len(parallel) < 2:
@@ -69,12 +80,12 @@ def load_files(
     logger.info("%s %s", what, counted(len(files), "file"), extra=progress(0, len(files)))
     with standing(lambda: f"done with {len(reports)} of {len(files)} files" if reports else ""):
         for file, found in chain(
-            _in_blocks(warehouse, in_blocks, jobs, max_rejects),
+            zip(in_blocks, load_in_blocks(in_blocks), strict=True),
             in_processes(load, parallel, jobs),
             zip(in_turn, load(in_turn), strict=True),
         ):
-            lost = FileReport(stored_text(file), "failed", problem=KILLED, dry_run=dry_run, is_by_server=True)
-            report = found or lost
+            lost = FileReport(stored_text(file), "failed", problem=KILLED, is_by_server=True)
+            report = replace(found or lost, dry_run=dry_run)
             reports[file] = report
             logger.info("%s: %s", report.file, report, extra=progress(len(reports), len(files)))
     in_order = [reports[file] for file in files]
@@ -82,25 +93,7 @@ def load_files(
     return LoadReport(tuple(told), time.monotonic() - started, dry_run)
 
 
-def _large(files: Iterable[str]) -> list[str]:
-    """Those of the files that several processes can share."""
-    from .block_loading import is_large
-
-    return [file for file in files if is_large(file)]
-
-
-def _in_blocks(
-    warehouse: Warehouse, files: Iterable[str], jobs: int, max_rejects: int | None
-) -> Iterator[tuple[str, FileReport]]:
-    from .block_loading import load_in_blocks
-
-    for file in files:
-        yield file, load_in_blocks(warehouse, file, jobs=jobs, max_rejects=max_rejects)
-
-
-def _load_in_turn(
-    conninfo: str, max_rejects: int | None, dry_run: bool, mapping: SourceMapping | None, files: Iterable[str]
-) -> Iterator[FileReport]:
+def _load_in_turn(conninfo: str, load: Load, files: Iterable[str]) -> Iterator[FileReport]:
     """Loads files one after the other over one connection, or a new one where it was lost."""
     with ExitStack() as connections:
         connection: Connection | None = None
@@ -108,11 +101,11 @@ def _load_in_turn(
             try:
                 if connection is None or connection.closed:
                     connection = connections.enter_context(Warehouse(conninfo).connect())
-                report = load_file(connection, file, max_rejects=max_rejects, dry_run=dry_run, mapping=mapping)
+                report = load(connection, file)
             except WarehouseError as error:
                 raise_interrupt(error)
                 report = FileReport(stored_text(file), "failed", problem=in_one_line(str(error)), is_by_server=True)
-            yield replace(report, dry_run=dry_run)
+            yield report
 
 
 def load_file(
@@ -128,12 +121,21 @@ def load_file(
 
     Raises WarehouseError where the connection is lost.
     """
-    name = stored_text(file)
-    try:
+
+    def load() -> FileReport:
         with Source.open(file, mapping=mapping) as source:
             if dry_run:
                 return _try_source(connection, source, max_rejects)
             return _load_source(connection, source, max_rejects, mapping.name if mapping else None)
+
+    return or_failed(connection, file, load)
+
+
+def or_failed(connection: Connection, file: str, load: Callable[[], FileReport]) -> FileReport:
+    """What `load` says of a file, or why it can't be loaded. Raises WarehouseError where the connection is lost."""
+    name = stored_text(file)
+    try:
+        return load()
     except LoadError as error:
         return FileReport(name, "failed", problem=unread(error, file))
     except psycopg.Error as error:
@@ -209,8 +211,7 @@ def _report(source: Source, writer: EventWriter, problem: str, started: float) -
 
 
 def _failure(writer: EventWriter, max_rejects: int | None) -> str:
-    first_reject = writer.first_rejects[0] if writer.first_rejects else (0, "")
-    return failure(writer.batch_id, writer.rows_loaded, writer.rows_rejected, first_reject, max_rejects)
+    return failure(writer.batch_id, writer.rows_loaded, writer.rows_rejected, writer.first_rejects, max_rejects)
 
 
 def unread(error: LoadError, file: str) -> str:
@@ -228,14 +229,18 @@ def refused(error: psycopg.Error, connection: Connection) -> str:
 
 
 def failure(
-    batch_id: int, rows_loaded: int, rows_rejected: int, first_reject: tuple[int, str], max_rejects: int | None
+    batch_id: int,
+    rows_loaded: int,
+    rows_rejected: int,
+    first_rejects: Sequence[tuple[int, str]],
+    max_rejects: int | None,
 ) -> str:
     """Why the rows of a file don't count; empty where they do. The load 0 is none: its rejects are nowhere."""
     where = f"; they are in stage.events_rejected, batch_id {batch_id}" if batch_id else ""
     if max_rejects is not None and rows_rejected > max_rejects:
         return f"{rows_rejected:,} rejects, more than the {max_rejects:,} allowed{where}"
     if rows_rejected and not rows_loaded:
-        line, reason = first_reject
+        line, reason = first_rejects[0]
         return f"none of its {rows_rejected:,} records could be stored{where}; first: line {line}: {reason}"
     return ""
 

@@ -170,8 +170,9 @@ def _tasks(session: Any, connection: Connection, first_load: int) -> Iterator[_T
 
 def _run(session: Any, tasks: _Tasks, files: Mapping[int, Found]) -> Iterator[Piece]:
     """Has Spark's tasks write the files; what the attempts say that it has taken for done."""
-    local = {number: file for number, file in files.items() if file.local_path}
-    others = {number: file for number, file in files.items() if not file.local_path}
+    some = {number: file for number, file in files.items() if file.status.size}
+    local = {number: file for number, file in some.items() if file.local_path}
+    others = {number: file for number, file in some.items() if not file.local_path}
     try:
         yield from _run_local(session, tasks, local)
         yield from _run_others(session, tasks, others)
@@ -213,7 +214,7 @@ def _shares(session: Any, files: Sequence[tuple[BulkFile, str]]) -> list[list[Sp
 
 
 def _run_others(session: Any, tasks: _Tasks, files: Mapping[int, Found]) -> Iterator[Piece]:
-    by_uri = {file.status.uri: file.numbered(number) for number, file in files.items() if file.status.size}
+    by_uri = {file.status.uri: file.numbered(number) for number, file in files.items()}
 
     def write(batches: Iterable[Any]) -> Iterator[Any]:
         import pyarrow
@@ -254,9 +255,8 @@ def _groups(files: Iterable[Found]) -> list[tuple[list[str], str, str]]:
     neither unpack nor cut."""
     groups: dict[tuple[str, str], list[str]] = {}
     for file in files:
-        if file.status.size:
-            extension = f".{file.status.path.rpartition('.')[2].lower()}" if file.is_whole else ""
-            groups.setdefault((file.separator.decode(), extension), []).append(file.status.path)
+        extension = f".{file.status.path.rpartition('.')[2].lower()}" if file.is_whole else ""
+        groups.setdefault((file.separator.decode(), extension), []).append(file.status.path)
     return [(paths, *group) for group, paths in groups.items()]
 
 

@@ -11,6 +11,12 @@ from clickmart.columns import NAMES
 from clickmart.load_report import LoadReport
 from test_loading import query
 
+#: A trigger that runs where a piece of a bulk load is about to be committed.
+GATE = """
+create function stage.gate() returns trigger language plpgsql as $$ begin {action}; return new; end $$;
+create trigger gate before insert on stage.bulk_pieces for each row execute function stage.gate();
+"""
+
 RECORDS = [
     {
         "event_id": f"Ж{number}",

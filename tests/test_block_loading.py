@@ -15,16 +15,11 @@ from clickmart import block_loading
 from clickmart.load_report import LoadReport
 from clickmart.loading import load_file, load_files
 from clickmart.warehouse import Warehouse
-from comparing import broken_lines, stored, told
+from comparing import GATE, broken_lines, stored, told
 from conftest import Server, Shop
 from psycopg.conninfo import make_conninfo
 from test_bulk_loads import tables
 from test_loading import BAD, GOOD, lines, query, write
-
-GATE = """
-create function stage.gate() returns trigger language plpgsql as $$ begin {action}; return new; end $$;
-create trigger gate before insert on stage.bulk_pieces for each row execute function stage.gate();
-"""
 
 
 @pytest.fixture(autouse=True)

@@ -158,16 +158,21 @@ def test_little_is_left_to_one_process(shop: Shop) -> None:
     assert "union all" not in str(query)
 
 
+def hash_all_to(connection: Connection, number: int) -> None:
+    """Any two texts have this hash from now on."""
+    connection.execute(
+        "create or replace function weak.hashtextextended(text, bigint) returns bigint "
+        f"language sql immutable as 'select case when $1 is not null then ({number})::bigint end'".encode()
+    )
+
+
 @contextmanager
 def open_shop_of_equal_hashes(server: Server, folder: Path) -> Iterator[Shop]:
     """A warehouse in which any two texts have the same hash."""
     with server.database() as conninfo:
         with psycopg.connect(conninfo, autocommit=True) as connection:
             connection.execute("create schema weak")
-            connection.execute(
-                "create function weak.hashtextextended(text, bigint) returns bigint "
-                "language sql immutable as 'select case when $1 is not null then 0 end'"
-            )
+            hash_all_to(connection, 0)
         found_first = make_conninfo(conninfo, options="-c search_path=weak,pg_catalog,public")
         project = read_project()
         with Warehouse(found_first).connect() as connection:
@@ -182,19 +187,13 @@ def shop_of_equal_hashes(server: Server, tmp_path_factory: pytest.TempPathFactor
         yield opened
 
 
-def test_users_whose_hash_is_the_first_or_the_last_of_a_share_are_in_it(
-    shop_of_equal_hashes: Shop,
-) -> None:
+def test_users_whose_hash_is_the_first_or_the_last_of_a_share_are_in_it(shop_of_equal_hashes: Shop) -> None:
     shop, rows = shop_of_equal_hashes, some_events(seed=5)
     rows += [{"event_timestamp": str(START), "page_url_path": "/home"}]  # of no user
-    hashes = (
-        "create or replace function weak.hashtextextended(text, bigint) returns bigint language sql immutable as %s"
-    )
     try:
         for number in (-(2**63), -1, 0, 2**63 - 1):
             shop.reset()
-            body = f"select case when $1 is not null then ({number})::bigint end"
-            shop.connection.execute(hashes.replace("%s", f"'{body}'").encode())
+            hash_all_to(shop.connection, number)
             shop.load(*rows)
             with several_processes(shop):
                 shop.refresh(full=True)
@@ -203,8 +202,7 @@ def test_users_whose_hash_is_the_first_or_the_last_of_a_share_are_in_it(
                 shop.refresh(full=True)
                 assert whole(shop) == before
     finally:
-        body = "select case when $1 is not null then 0::bigint end"
-        shop.connection.execute(hashes.replace("%s", f"'{body}'").encode())
+        hash_all_to(shop.connection, 0)
 
 
 @dataclass

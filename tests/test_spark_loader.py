@@ -31,7 +31,7 @@ from clickmart.bulk_files import Found
 from clickmart.errors import ClickmartError, LoadError
 from clickmart.loading import LoadReport, load_file, load_files
 from clickmart.warehouse import Warehouse
-from comparing import JSON_LINES, RECORDS, broken_lines, stored, told
+from comparing import GATE, JSON_LINES, RECORDS, broken_lines, stored, told
 from conftest import Server
 from psycopg.conninfo import make_conninfo
 from pyarrow import parquet
@@ -43,12 +43,6 @@ pytestmark = [
     pytest.mark.skipif(not shutil.which("java"), reason="no java here, which Spark needs"),
 ]
 pyspark = pytest.importorskip("pyspark", reason="pyspark is not installed here")
-
-#: A trigger that runs where a piece is about to be committed.
-GATE = """
-create function stage.gate() returns trigger language plpgsql as $$ begin {action}; return new; end $$;
-create trigger gate before insert on stage.bulk_pieces for each row execute function stage.gate();
-"""
 
 ROOT = Path(__file__).parents[1]
 #: Spark asks no name server for this machine's name.
